@@ -1,0 +1,209 @@
+"""Low-rank weights of one adapter: read and written in PEFT's directory format.
+
+An Activated LoRA is a LoRA whose `adapter_config.json` names its invocation
+(`alora_invocation_tokens`): its weights act from the first invocation token on.
+Source: arXiv 2504.12397; huggingface/peft#2609 (directory format).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from .errors import AdapterError
+
+CONFIG_FILE = "adapter_config.json"
+WEIGHTS_FILE = "adapter_model.safetensors"
+_PREFIX = "base_model.model."
+# Settings of PEFT that change the arithmetic and that we do not compute: refused, never ignored.
+_UNSUPPORTED = {
+    "use_dora": False,
+    "fan_in_fan_out": False,
+    "modules_to_save": None,
+    "alpha_pattern": {},
+    "trainable_token_indices": None,
+    "target_parameters": None,
+    "lora_bias": False,
+    "bias": "none",
+}
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """The update of one linear layer: x -> scaling * (x @ a.T) @ b.T.
+
+    Shapes: a (rank, in_features), b (out_features, rank).
+    """
+
+    a: Tensor
+    b: Tensor
+    scaling: float
+
+    @property
+    def rank(self) -> int:
+        """Columns of b, rows of a."""
+        return self.a.shape[0]
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """The weights of an adapter by module name, and what its configuration says.
+
+    `invocation` holds the token ids it was trained with; None marks an ordinary LoRA, which acts
+    on every token and therefore can't read the base model's cache.
+    """
+
+    modules: Mapping[str, LowRank]
+    invocation: tuple[int, ...] | None
+    base_model: str
+    alpha: float
+
+    @property
+    def activated(self) -> bool:
+        """Whether it is an Activated LoRA."""
+        return self.invocation is not None
+
+    @staticmethod
+    def load(directory: Path) -> Adapter:
+        """Read a PEFT directory; only safetensors, never a pickle. Weights become float32.
+
+        Raises: AdapterError: a file is missing or corrupt, or asks for arithmetic we lack.
+        """
+        config = _read_config(directory)
+        weights = _read_weights(directory / WEIGHTS_FILE)
+        scaling = _scalings(config)
+        modules: dict[str, LowRank] = {}
+        for key in sorted(weights):
+            module, kind = _split_key(key, directory)
+            if kind == "lora_B":
+                continue
+            b = weights.get(key.replace("lora_A", "lora_B"))
+            if b is None:
+                raise AdapterError(f"{directory / WEIGHTS_FILE}: {key} has no lora_B beside it")
+            a = weights[key]
+            if a.ndim != 2 or b.ndim != 2 or b.shape[1] != a.shape[0]:
+                raise AdapterError(
+                    f"{directory / WEIGHTS_FILE}: {module}: lora_A {tuple(a.shape)} and "
+                    f"lora_B {tuple(b.shape)} do not multiply"
+                )
+            modules[module] = LowRank(a.float(), b.float(), scaling(a.shape[0]))
+        if not modules:
+            raise AdapterError(f"{directory / WEIGHTS_FILE}: holds no lora_A weights")
+        tokens = config.get("alora_invocation_tokens")
+        return Adapter(
+            modules=modules,
+            invocation=None if tokens is None else tuple(tokens),
+            base_model=str(config.get("base_model_name_or_path") or ""),
+            alpha=float(config["lora_alpha"]),
+        )
+
+    def save(self, directory: Path) -> None:
+        """Write PEFT's format in float16, whole or not at all: an old version stays until then.
+
+        Raises: AdapterError: the disk refused; what stood there before is intact.
+        """
+        ranks = {name: low.rank for name, low in self.modules.items()}
+        rank = max(ranks.values())
+        config = {
+            "peft_type": "LORA",
+            "task_type": "CAUSAL_LM",
+            "base_model_name_or_path": self.base_model,
+            "inference_mode": True,
+            "r": rank,
+            "lora_alpha": self.alpha,
+            "lora_dropout": 0.0,
+            "bias": "none",
+            "target_modules": sorted({name.rsplit(".", 1)[-1] for name in self.modules}),
+            "rank_pattern": {name: r for name, r in ranks.items() if r != rank},
+            "alora_invocation_tokens": None if self.invocation is None else list(self.invocation),
+        }
+        weights: dict[str, Tensor] = {}
+        for name, low in self.modules.items():
+            weights[f"{_PREFIX}{name}.lora_A.weight"] = low.a.detach().half().contiguous()
+            weights[f"{_PREFIX}{name}.lora_B.weight"] = low.b.detach().half().contiguous()
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+        try:
+            save_file(weights, fresh / WEIGHTS_FILE, metadata={"format": "pt"})
+            (fresh / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
+            fresh.chmod(0o755)
+            replace_directory(fresh, directory)
+        except (OSError, SafetensorError) as error:
+            raise AdapterError(f"{directory}: could not be written ({error}); free space and retry") from error
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+
+
+def replace_directory(fresh: Path, target: Path) -> None:
+    """Put the directory `fresh` in the place of `target` by renames alone."""
+    if not target.exists():
+        os.replace(fresh, target)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
+    os.replace(target, old / target.name)
+    os.replace(fresh, target)
+    shutil.rmtree(old)
+
+
+def _read_config(directory: Path) -> dict[str, Any]:
+    path = directory / CONFIG_FILE
+    if not path.is_file():
+        raise AdapterError(f"{directory}: no {CONFIG_FILE}; train it with `chains train`")
+    try:
+        config: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise AdapterError(f"{path}: not valid JSON ({error})") from error
+    if config.get("peft_type") != "LORA":
+        raise AdapterError(f"{path}: peft_type is {config.get('peft_type')!r}, only LORA is supported")
+    for key in ("r", "lora_alpha"):
+        if not isinstance(config.get(key), int | float):
+            raise AdapterError(f"{path}: {key} is missing or not a number")
+    for key, neutral in _UNSUPPORTED.items():
+        if config.get(key) not in (neutral, None, [], {}):
+            raise AdapterError(f"{path}: {key} = {config[key]!r} is not supported")
+    return config
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        pickled = path.with_suffix(".bin")
+        reason = (
+            f"only {pickled.name}, a pickle, which is never loaded; convert it to safetensors"
+            if pickled.exists()
+            else "weights are missing; train it with `chains train`"
+        )
+        raise AdapterError(f"{path.parent}: no {path.name}: {reason}")
+    try:
+        weights: dict[str, Tensor] = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise AdapterError(f"{path}: not readable as safetensors ({error}); restore the file") from error
+    for key, tensor in weights.items():
+        if not torch.isfinite(tensor).all():
+            raise AdapterError(f"{path}: {key} holds NaN or infinity; restore or retrain it")
+    return weights
+
+
+def _scalings(config: Mapping[str, Any]) -> Any:
+    alpha = float(config["lora_alpha"])
+    if config.get("use_rslora"):
+        return lambda rank: alpha / math.sqrt(rank)
+    return lambda rank: alpha / rank
+
+
+def _split_key(key: str, directory: Path) -> tuple[str, str]:
+    module, dot, rest = key.removeprefix(_PREFIX).rpartition(".lora_")
+    if not dot or rest not in ("A.weight", "B.weight"):
+        raise AdapterError(f"{directory / WEIGHTS_FILE}: unexpected tensor {key!r}")
+    return module, f"lora_{rest[0]}"

@@ -1,0 +1,203 @@
+"""The KV tree: keys and values of token runs, shared by every branch that passes through them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from weakref import WeakSet
+
+import torch
+from torch import Tensor
+
+_GRANULE_TOKENS = 16
+_GROWTH = 1.25  # a grown segment is copied once; a quarter of slack keeps that rare and small
+
+
+class Segment:
+    """One node of the tree: the keys and values of a run of tokens, and who wrote them.
+
+    `start` is the absolute position of its first token; `owner` is None for the base model or
+    an adapter's name. A child starts at any position inside its parent, so a fork copies nothing.
+    Shapes: keys[layer], values[layer] (kv_heads, capacity, head_dim), allocated at first write.
+    """
+
+    def __init__(self, tree: KVTree, parent: Segment | None, start: int, owner: str | None) -> None:
+        self.parent = parent
+        self.start = start
+        self.owner = owner
+        self.length = 0
+        self.capacity = 0
+        self.keys: list[Tensor] = []
+        self.values: list[Tensor] = []
+        self.branches: WeakSet[Branch] = WeakSet()
+        self.children: WeakSet[Segment] = WeakSet()
+        if parent is not None:
+            parent.children.add(self)
+        tree.segments.add(self)
+
+    @property
+    def end(self) -> int:
+        """The position after its last token."""
+        return self.start + self.length
+
+    @property
+    def allocated_bytes(self) -> int:
+        """Memory held by this segment's keys and values."""
+        return sum(t.numel() * t.element_size() for t in (*self.keys, *self.values))
+
+    def needed_end(self) -> int:
+        """The position up to which some branch or child still reads this segment."""
+        ends = [branch.length + branch.reserved for branch in self.branches]
+        return max([self.start, *ends, *(child.start for child in self.children)])
+
+    def grow(self, tokens: int) -> None:
+        """Make room for `tokens` more. Changes: the segment, in place; what it holds stays."""
+        needed = self.length + tokens
+        if needed > self.capacity:
+            grown = int(self.capacity * _GROWTH) if self.length else 0
+            self.capacity = -(-max(needed, grown) // _GRANULE_TOKENS) * _GRANULE_TOKENS
+            self.keys = [self._moved(k) for k in self.keys]
+            self.values = [self._moved(v) for v in self.values]
+        self.length = needed
+
+    def _moved(self, old: Tensor) -> Tensor:
+        new = old.new_empty(old.shape[0], self.capacity, old.shape[2])
+        new[:, : old.shape[1]] = old
+        return new
+
+    def write(self, layer: int, offset: int, keys: Tensor, values: Tensor) -> None:
+        """Store one layer's keys and values at `offset`. Layers must come in ascending order.
+
+        Shapes: keys, values (kv_heads, tokens, head_dim).
+        """
+        if layer == len(self.keys):
+            self.keys.append(keys.new_empty(keys.shape[0], self.capacity, keys.shape[2]))
+            self.values.append(values.new_empty(values.shape[0], self.capacity, values.shape[2]))
+        self.keys[layer][:, offset : offset + keys.shape[1]] = keys
+        self.values[layer][:, offset : offset + values.shape[1]] = values
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Room for `tokens` new tokens of one branch inside a segment, from `offset` on."""
+
+    branch: Branch
+    segment: Segment
+    offset: int
+    tokens: int
+
+    def commit(self) -> None:
+        """Make the written tokens part of the branch."""
+        self.branch._move(self.segment, self.branch.length + self.tokens)
+
+    def abandon(self) -> None:
+        """Forget the room: the branch is as it was; the space is reused by the next append."""
+        self.branch.reserved = 0
+        if self.segment is not self.branch.tail:
+            self.segment.branches.discard(self.branch)
+
+
+class Branch:
+    """A path through the tree and a length: what one reader sees.
+
+    Forking and truncating copy nothing. Segments free themselves when no branch holds them.
+    """
+
+    def __init__(self, tree: KVTree, tail: Segment | None = None, length: int = 0) -> None:
+        self.tree = tree
+        self.tail: Segment | None = None
+        self.length = 0
+        self.reserved = 0
+        self._move(tail, length)
+
+    def _move(self, tail: Segment | None, length: int) -> None:
+        """Stand at `length`, on the segment that holds its last token."""
+        while tail is not None and length <= tail.start:
+            tail = tail.parent
+        if self.tail is not None:
+            self.tail.branches.discard(self)
+        self.tail, self.length, self.reserved = tail, length, 0
+        if tail is not None:
+            tail.branches.add(self)
+
+    def path(self) -> list[tuple[Segment, int]]:
+        """The segments from the root on, each with how many of its tokens this branch reads."""
+        steps: list[tuple[Segment, int]] = []
+        segment, end = self.tail, self.length
+        while segment is not None:
+            steps.append((segment, end - segment.start))
+            segment, end = segment.parent, segment.start
+        return steps[::-1]
+
+    def fork(self) -> Branch:
+        """Another branch at the same place. Allocates no KV memory."""
+        return Branch(self.tree, self.tail, self.length)
+
+    def truncate(self, length: int) -> None:
+        """Go back to `length` tokens. Changes: this branch only, in place.
+
+        Raises: ValueError: `length` is negative or beyond the branch.
+        """
+        if not 0 <= length <= self.length:
+            raise ValueError(f"cannot truncate a branch of {self.length} tokens to {length}")
+        self._move(self.tail, length)
+
+    def reserve(self, tokens: int, owner: str | None = None) -> Slot:
+        """Room for `tokens` more, in the tail where nobody else reads on, else in a new segment.
+
+        Nothing is visible before `Slot.commit`.
+        """
+        assert self.reserved == 0, "a branch appends once at a time"
+        segment = self.tail
+        if segment is not None and segment.owner == owner and segment.needed_end() <= self.length:
+            segment.length = self.length - segment.start
+        else:
+            segment = Segment(self.tree, self.tail, self.length, owner)
+            segment.branches.add(self)
+        offset = segment.length
+        segment.grow(tokens)
+        self.reserved = tokens
+        return Slot(self, segment, offset, tokens)
+
+
+class KVTree:
+    """All segments of one model that something still refers to, and what they weigh."""
+
+    def __init__(self) -> None:
+        self.segments: WeakSet[Segment] = WeakSet()
+
+    def branch(self) -> Branch:
+        """An empty branch at the root."""
+        return Branch(self)
+
+    @property
+    def allocated_bytes(self) -> int:
+        """Memory held by the keys and values of every live segment."""
+        return sum(segment.allocated_bytes for segment in self.segments)
+
+    def check_integrity(self) -> None:
+        """Assert what must hold at any time between two forwards."""
+        for segment in self.segments:
+            assert 0 <= segment.length <= segment.capacity
+            assert segment.needed_end() <= segment.end
+            assert segment.parent is None or segment in segment.parent.children
+            assert segment.parent is None or segment.start <= segment.parent.end
+            assert all(k.shape[1] == segment.capacity for k in (*segment.keys, *segment.values))
+            for branch in segment.branches:
+                assert branch.tail is segment and branch.reserved == 0
+                assert segment.start < branch.length <= segment.end
+                assert sum(used for _, used in branch.path()) == branch.length
+
+
+def gather(branch: Branch, layer: int) -> tuple[Tensor, Tensor]:
+    """One layer's keys and values of a whole branch, copied together: for tests and exports.
+
+    Shapes: (kv_heads, branch.length, head_dim).
+    """
+    steps = list(_used(branch, layer))
+    return torch.cat([k for k, _ in steps], dim=1), torch.cat([v for _, v in steps], dim=1)
+
+
+def _used(branch: Branch, layer: int) -> Iterator[tuple[Tensor, Tensor]]:
+    for segment, used in branch.path():
+        yield segment.keys[layer][:, :used], segment.values[layer][:, :used]

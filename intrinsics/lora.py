@@ -1,0 +1,176 @@
+"""The adapter bank: many adapters on one base model, chosen per token within a forward."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .adapter import Adapter, LowRank
+from .errors import AdapterError
+
+_STACKS_KEPT = 8  # sets of adapters whose weights stay stacked; a chain uses one or two
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """The packed tokens that one adapter acts on in a forward."""
+
+    adapter: str
+    tokens: Tensor
+
+
+@dataclass(frozen=True)
+class _Active:
+    """One forward's choice: adapters side by side, their tokens padded to equal counts.
+
+    Shapes: index (adapters, most), which packed token; real (adapters * most,) positions of
+    those entries that are not padding; targets (tokens,) = index without the padding.
+    """
+
+    names: tuple[str, ...]
+    index: Tensor
+    real: Tensor
+    targets: Tensor
+
+
+@dataclass(frozen=True)
+class _Stack:
+    """The weights of several adapters for one module, ranks padded with zeros.
+
+    Shapes: a (adapters, in_features, rank), b (adapters, rank, out_features), scaling inside b.
+    """
+
+    a: Tensor
+    b: Tensor
+
+
+class AdapterBank:
+    """Holds adapters by name and adds their updates to the linear layers of one model.
+
+    It works through forward hooks on the targeted layers, so the model's classes stay untouched.
+    Tokens no adapter acts on are not touched at all: they are bit-identical to the base model.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._linears = {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear)}
+        self._adapters: dict[str, Adapter] = {}
+        self._stacks: dict[tuple[str, ...], dict[str, _Stack]] = {}
+        self._hooked: set[str] = set()
+        self._active: _Active | None = None
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._adapters
+
+    def __getitem__(self, name: str) -> Adapter:
+        return self._adapters[name]
+
+    def add(self, name: str, adapter: Adapter) -> None:
+        """Register an adapter. Changes: the bank. Raises: AdapterError: it does not fit the model."""
+        for module, low in adapter.modules.items():
+            linear = self._linears.get(module)
+            if linear is None:
+                raise AdapterError(f"adapter {name}: the base model has no linear layer {module!r}")
+            if low.a.shape[1] != linear.in_features or low.b.shape[0] != linear.out_features:
+                raise AdapterError(
+                    f"adapter {name}: {module} is {linear.in_features} -> {linear.out_features} in "
+                    f"the base model but {low.a.shape[1]} -> {low.b.shape[0]} in the adapter; "
+                    f"it was trained for another base model ({adapter.base_model or 'unnamed'})"
+                )
+        self._adapters[name] = adapter
+        self._stacks = {names: s for names, s in self._stacks.items() if name not in names}
+        for module in adapter.modules.keys() - self._hooked:
+            self._linears[module].register_forward_hook(_Hook(self, module))
+            self._hooked.add(module)
+
+    def remove(self, name: str) -> None:
+        """Forget an adapter. Changes: the bank."""
+        del self._adapters[name]
+        self._stacks = {names: s for names, s in self._stacks.items() if name not in names}
+
+    @contextmanager
+    def active(self, rows: Sequence[Adapted]) -> Iterator[None]:
+        """Within this block, forwards add each adapter's update to its tokens."""
+        self._active = _side_by_side(rows) if rows else None
+        try:
+            yield
+        finally:
+            self._active = None
+
+    def update(self, module: str, x: Tensor, out: Tensor) -> Tensor:
+        """Add the active adapters' updates of one layer. Changes: `out`, in place.
+
+        Shapes: x (1, tokens, in_features), out (1, tokens, out_features).
+        """
+        active = self._active
+        if active is None:
+            return out
+        stack = self._stack(active.names).get(module)
+        if stack is None:
+            return out
+        delta = torch.bmm(torch.bmm(x[0][active.index], stack.a), stack.b)
+        out[0].index_add_(0, active.targets, delta.flatten(0, 1)[active.real])
+        return out
+
+    def _stack(self, names: tuple[str, ...]) -> Mapping[str, _Stack]:
+        if any(low.a.requires_grad for n in names for low in self._adapters[n].modules.values()):
+            return self._stacked(names)  # weights in training change between two forwards
+        if names not in self._stacks:
+            while len(self._stacks) >= _STACKS_KEPT:
+                self._stacks.pop(next(iter(self._stacks)))
+            self._stacks[names] = self._stacked(names)
+        return self._stacks[names]
+
+    def _stacked(self, names: tuple[str, ...]) -> dict[str, _Stack]:
+        adapters = [self._adapters[name] for name in names]
+        modules = sorted({module for adapter in adapters for module in adapter.modules})
+        return {module: _stack([a.modules.get(module) for a in adapters]) for module in modules}
+
+
+class _Hook:
+    def __init__(self, bank: AdapterBank, module: str) -> None:
+        self.bank, self.module = bank, module
+
+    def __call__(self, _: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
+        return self.bank.update(self.module, args[0], out)
+
+
+def _side_by_side(rows: Sequence[Adapted]) -> _Active:
+    tokens: dict[str, list[Tensor]] = {}
+    for row in rows:
+        tokens.setdefault(row.adapter, []).append(row.tokens)
+    lists = [torch.cat(parts) for parts in tokens.values()]
+    most = max(len(part) for part in lists)
+    index = torch.zeros(len(lists), most, dtype=torch.long)
+    real = torch.zeros(len(lists), most, dtype=torch.bool)
+    for i, part in enumerate(lists):
+        index[i, : len(part)] = part
+        real[i, : len(part)] = True
+    return _Active(tuple(tokens), index, real.flatten().nonzero()[:, 0], index[real])
+
+
+def _stack(lows: Sequence[LowRank | None]) -> _Stack:
+    present = [low for low in lows if low is not None]
+    rank = max(low.rank for low in present)
+    inner, outer = present[0].a.shape[1], present[0].b.shape[0]
+    a, b = [], []
+    for low in lows:
+        if low is None:
+            a.append(present[0].a.new_zeros(inner, rank))
+            b.append(present[0].b.new_zeros(rank, outer))
+            continue
+        pad = rank - low.rank
+        a.append(nn.functional.pad(low.a, (0, 0, 0, pad)).T)
+        b.append(nn.functional.pad(low.b, (0, pad)).T * low.scaling)
+    return _Stack(torch.stack(a), torch.stack(b))
+
+
+def lora_twin(x: Tensor, low: LowRank) -> Tensor:
+    """The update of one adapter on its tokens, written out: the twin of `AdapterBank.update`.
+
+    Shapes: x (tokens, in_features); returns (tokens, out_features).
+    """
+    return (x @ low.a.T) @ low.b.T * low.scaling

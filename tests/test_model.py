@@ -1,0 +1,174 @@
+"""Reused keys and values give what a computation from scratch gives."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import SIZES, tiny_network
+from torch import Tensor
+
+from intrinsics.adapter import Adapter, LowRank
+from intrinsics.errors import BaseModelError, ContextTooLong
+from intrinsics.model import Model, Row
+
+# float32 rounding of sums taken in another order, on logits of magnitude 1 to 10
+TOLERANCE = 2e-5
+
+
+def tokens(count: int, seed: int) -> tuple[int, ...]:
+    generator = torch.Generator().manual_seed(seed)
+    return tuple(torch.randint(0, SIZES["vocab_size"], (count,), generator=generator).tolist())
+
+
+def random_adapter(model: Model, rank: int, seed: int, targets: tuple[str, ...]) -> Adapter:
+    generator = torch.Generator().manual_seed(seed)
+    modules = {}
+    for name, module in model.network.named_modules():
+        if name.endswith(targets) and isinstance(module, torch.nn.Linear):
+            a = torch.randn(rank, module.in_features, generator=generator) * 0.2
+            b = torch.randn(module.out_features, rank, generator=generator) * 0.2
+            modules[name] = LowRank(a, b, 16 / rank)
+    return Adapter(modules, (1, 2), "tiny", 16)
+
+
+def scratch(architecture: str, ids: tuple[int, ...]) -> Tensor:
+    """transformers' own forward over all tokens, eager attention, no cache."""
+    network = tiny_network(architecture)
+    network.set_attn_implementation("eager")
+    with torch.inference_mode():
+        return network(torch.tensor([ids]), use_cache=False).logits[0]
+
+
+def close(a: Tensor, b: Tensor) -> None:
+    torch.testing.assert_close(a, b, atol=TOLERANCE, rtol=0)
+
+
+@pytest.fixture
+def model(architecture: str) -> Model:
+    return Model(tiny_network(architecture))
+
+
+@torch.inference_mode()
+def test_prefill_and_decode_equal_a_forward_from_scratch(model: Model, architecture: str) -> None:
+    ids = tokens(40, 1)
+    expected = scratch(architecture, ids)
+    branch = model.tree.branch()
+    read = tuple(range(25))
+    close(model.forward([Row(ids[:25], branch, read=read, store=True)])[0], expected[:25])
+    for i in range(25, 40):
+        logits = model.forward([Row(ids[i : i + 1], branch, read=(0,), store=True)])[0]
+        close(logits[0], expected[i])
+    model.tree.check_integrity()
+
+
+@torch.inference_mode()
+def test_forks_and_rollbacks_leave_no_trace(model: Model, architecture: str) -> None:
+    ids, other = tokens(30, 1), tokens(12, 2)
+    branch = model.tree.branch()
+    model.forward([Row(ids[:20], branch, store=True)])
+    fork = branch.fork()
+    model.forward([Row(other, fork, store=True)])
+    fork.truncate(10)
+    model.forward([Row(other[:4], fork, store=True)])
+    model.tree.check_integrity()
+    logits = model.forward([Row(ids[20:], branch, read=(9,), store=True)])[0]
+    close(logits[0], scratch(architecture, ids)[-1])
+    again = model.forward([Row(other[4:5], fork, read=(0,))])[0]
+    close(again[0], scratch(architecture, ids[:10] + other[:5])[-1])
+
+
+@torch.inference_mode()
+def test_a_mixed_forward_equals_each_row_alone(model: Model) -> None:
+    """Different prefixes, lengths, adapters, ranks and modules, with base rows among them."""
+    model.bank.add("small", random_adapter(model, 2, 5, ("q_proj", "v_proj")))
+    model.bank.add("large", random_adapter(model, 8, 6, ("q_proj", "k_proj", "down_proj")))
+    long, short = model.tree.branch(), model.tree.branch()
+    model.forward([Row(tokens(33, 1), long, store=True), Row(tokens(7, 2), short, store=True)])
+    rows = [
+        Row(tokens(5, 3), long, adapter="small", active_from=2, read=(0, 4)),
+        Row(tokens(5, 4), long, read=(4,)),
+        Row(tokens(1, 5), short, adapter="large", read=(0,)),
+        Row(tokens(5, 6), short, adapter="small", read=(4,)),
+        Row(tokens(9, 7), long, adapter="large", active_from=8, read=(7, 8)),
+    ]
+    together = model.forward(rows)
+    for row, mixed in zip(rows, together, strict=True):
+        close(mixed, model.forward([row])[0])
+
+
+@torch.inference_mode()
+def test_tokens_before_activation_are_the_base_model_bit_for_bit(model: Model) -> None:
+    model.bank.add("one", random_adapter(model, 4, 5, ("q_proj", "k_proj", "v_proj", "o_proj")))
+    branch = model.tree.branch()
+    row = Row(tokens(12, 1), branch, read=tuple(range(12)))
+    adapted = Row(row.tokens, branch, adapter="one", active_from=7, read=row.read)
+    base, mixed = model.forward([row])[0], model.forward([adapted])[0]
+    assert torch.equal(base[:7], mixed[:7])
+    assert not torch.allclose(base[7:], mixed[7:], atol=1e-3)
+
+
+@torch.inference_mode()
+def test_the_base_model_after_an_adapter_is_the_base_model(model: Model) -> None:
+    branch = model.tree.branch()
+    model.forward([Row(tokens(12, 1), branch, store=True)])
+    before = model.forward([Row(tokens(3, 2), branch, read=(2,))])[0]
+    model.bank.add("one", random_adapter(model, 4, 5, ("q_proj", "v_proj")))
+    model.forward([Row(tokens(4, 3), branch, adapter="one", read=(3,))])
+    assert torch.equal(before, model.forward([Row(tokens(3, 2), branch, read=(2,))])[0])
+
+
+@torch.inference_mode()
+def test_rows_after_rows_of_the_same_forward(model: Model, architecture: str) -> None:
+    ids, first, second = tokens(20, 1), tokens(4, 2), tokens(3, 3)
+    branch = model.tree.branch()
+    model.forward([Row(ids[:11], branch, store=True)])
+    rows = [
+        Row(ids[11:], branch, store=True),
+        Row(first, branch, after=0, read=(3,)),
+        Row(second, branch, after=1, read=(2,)),
+        Row(second, branch, after=0, read=(2,)),
+    ]
+    _, one, two, three = model.forward(rows)
+    close(one[0], scratch(architecture, ids + first)[-1])
+    close(two[0], scratch(architecture, ids + first + second)[-1])
+    close(three[0], scratch(architecture, ids + second)[-1])
+
+
+def test_the_differentiable_path_equals_the_fused_one(model: Model) -> None:
+    branch = model.tree.branch()
+    with torch.no_grad():
+        model.forward([Row(tokens(30, 1), branch, store=True)])
+        fused = model.forward([Row(tokens(6, 2), branch, read=(5,)), Row(tokens(3, 3), branch, read=(2,))])
+    exact = model.forward([Row(tokens(6, 2), branch, read=(5,)), Row(tokens(3, 3), branch, read=(2,))])
+    for a, b in zip(fused, exact, strict=True):
+        close(a, b)
+
+
+@torch.inference_mode()
+def test_a_failing_forward_changes_nothing(model: Model, architecture: str) -> None:
+    ids = tokens(20, 1)
+    branch = model.tree.branch()
+    model.forward([Row(ids[:12], branch, store=True)])
+    broken = model.network.get_submodule("model.layers.1.mlp").register_forward_hook(_explode)
+    with pytest.raises(ZeroDivisionError):
+        model.forward([Row(tokens(5, 9), branch, store=True)])
+    broken.remove()
+    model.tree.check_integrity()
+    assert branch.length == 12
+    logits = model.forward([Row(ids[12:], branch, read=(7,), store=True)])[0]
+    close(logits[0], scratch(architecture, ids)[-1])
+
+
+def _explode(*_: object) -> None:
+    raise ZeroDivisionError
+
+
+@torch.inference_mode()
+def test_beyond_the_context_is_refused(model: Model) -> None:
+    with pytest.raises(ContextTooLong, match="600 tokens do not fit .* 512"):
+        model.forward([Row(tokens(600, 1), model.tree.branch())])
+
+
+def test_a_directory_that_is_no_model_is_refused(tmp_path: object) -> None:
+    with pytest.raises(BaseModelError, match=r"no config\.json"):
+        Model.load(tmp_path)  # type: ignore[arg-type]
