@@ -12,23 +12,24 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from .errors import AdapterError
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
+_FINGERPRINT = "base_model_fingerprint"
 _PREFIX = "base_model.model."
 # Settings of PEFT that change the arithmetic and that we do not compute: refused, never ignored.
-_UNSUPPORTED = {
+_UNSUPPORTED: dict[str, object] = {
     "use_dora": False,
     "fan_in_fan_out": False,
     "modules_to_save": None,
@@ -62,13 +63,16 @@ class Adapter:
     """The weights of an adapter by module name, and what its configuration says.
 
     `invocation` holds the token ids it was trained with; None marks an ordinary LoRA, which acts
-    on every token and therefore can't read the base model's cache.
+    on every token and therefore can't read the base model's cache. `fingerprint` is that of the
+    base model it was trained on ("" where the file does not say); it lies in the metadata of the
+    weights, which PEFT ignores.
     """
 
     modules: Mapping[str, LowRank]
     invocation: tuple[int, ...] | None
     base_model: str
     alpha: float
+    fingerprint: str = ""
 
     @property
     def activated(self) -> bool:
@@ -82,7 +86,7 @@ class Adapter:
         Raises: AdapterError: a file is missing or corrupt, or asks for arithmetic we lack.
         """
         config = _read_config(directory)
-        weights = _read_weights(directory / WEIGHTS_FILE)
+        weights, fingerprint = _read_weights(directory / WEIGHTS_FILE)
         scaling = _scalings(config)
         modules: dict[str, LowRank] = {}
         for key in sorted(weights):
@@ -107,6 +111,7 @@ class Adapter:
             invocation=None if tokens is None else tuple(tokens),
             base_model=str(config.get("base_model_name_or_path") or ""),
             alpha=float(config["lora_alpha"]),
+            fingerprint=fingerprint,
         )
 
     def save(self, directory: Path) -> None:
@@ -136,12 +141,15 @@ class Adapter:
         directory.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
         try:
-            save_file(weights, fresh / WEIGHTS_FILE, metadata={"format": "pt"})
+            metadata = {"format": "pt", _FINGERPRINT: self.fingerprint}
+            save_file(weights, fresh / WEIGHTS_FILE, metadata=metadata)
             (fresh / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
             fresh.chmod(0o755)
             replace_directory(fresh, directory)
         except (OSError, SafetensorError) as error:
-            raise AdapterError(f"{directory}: could not be written ({error}); free space and retry") from error
+            raise AdapterError(
+                f"{directory}: could not be written ({error}); free space and retry"
+            ) from error
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
 
@@ -166,7 +174,9 @@ def _read_config(directory: Path) -> dict[str, Any]:
     except ValueError as error:
         raise AdapterError(f"{path}: not valid JSON ({error})") from error
     if config.get("peft_type") != "LORA":
-        raise AdapterError(f"{path}: peft_type is {config.get('peft_type')!r}, only LORA is supported")
+        raise AdapterError(
+            f"{path}: peft_type is {config.get('peft_type')!r}, only LORA is supported"
+        )
     for key in ("r", "lora_alpha"):
         if not isinstance(config.get(key), int | float):
             raise AdapterError(f"{path}: {key} is missing or not a number")
@@ -176,7 +186,7 @@ def _read_config(directory: Path) -> dict[str, Any]:
     return config
 
 
-def _read_weights(path: Path) -> dict[str, Tensor]:
+def _read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
     if not path.is_file():
         pickled = path.with_suffix(".bin")
         reason = (
@@ -186,16 +196,20 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         )
         raise AdapterError(f"{path.parent}: no {path.name}: {reason}")
     try:
-        weights: dict[str, Tensor] = load_file(path)
+        with safe_open(path, framework="pt") as file:
+            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            fingerprint = (file.metadata() or {}).get(_FINGERPRINT, "")
     except (SafetensorError, OSError) as error:
-        raise AdapterError(f"{path}: not readable as safetensors ({error}); restore the file") from error
+        raise AdapterError(
+            f"{path}: not readable as safetensors ({error}); restore the file"
+        ) from error
     for key, tensor in weights.items():
         if not torch.isfinite(tensor).all():
             raise AdapterError(f"{path}: {key} holds NaN or infinity; restore or retrain it")
-    return weights
+    return weights, fingerprint
 
 
-def _scalings(config: Mapping[str, Any]) -> Any:
+def _scalings(config: Mapping[str, Any]) -> Callable[[int], float]:
     alpha = float(config["lora_alpha"])
     if config.get("use_rslora"):
         return lambda rank: alpha / math.sqrt(rank)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -73,7 +74,7 @@ class Plan:
         """The packed tokens of `spans`: a slice where they are contiguous (a view, no copy)."""
         if spans not in self.index_of:
             ordered = sorted(spans, key=lambda span: span.first)
-            touching = all(a.where.stop == b.first for a, b in zip(ordered, ordered[1:], strict=False))
+            touching = all(a.where.stop == b.first for a, b in pairwise(ordered))
             self.index_of[spans] = (
                 slice(ordered[0].first, ordered[-1].where.stop)
                 if touching
@@ -185,11 +186,15 @@ def kv_tree_attention(
     out, lse = _own(kernel, plan, q, k, v)
     for read in plan.fresh:
         where = read.source.where
-        out, lse = _join(kernel, plan, q, k[:, where], v[:, where], read.source.position, read.readers, out, lse)
+        out, lse = _join(
+            kernel, plan, q, k[:, where], v[:, where], read.source.position, read.readers, out, lse
+        )
     for shared in plan.shared:
         keys, values = shared.segment.keys[layer], shared.segment.values[layer]
         keys, values = keys[:, : shared.used].to(q.dtype), values[:, : shared.used].to(q.dtype)
-        out, lse = _join(kernel, plan, q, keys, values, shared.segment.start, shared.readers, out, lse)
+        out, lse = _join(
+            kernel, plan, q, keys, values, shared.segment.start, shared.readers, out, lse
+        )
     if s_aux is not None:  # a sink is one more key with value 0
         out = out * torch.sigmoid(lse - s_aux.view(kv_heads, -1, 1)).unsqueeze(-1).to(out.dtype)
     return out.reshape(1, heads, tokens, -1).transpose(1, 2), None

@@ -126,7 +126,8 @@ class Branch:
         segment, end = self.tail, self.length
         while segment is not None:
             steps.append((segment, end - segment.start))
-            segment, end = segment.parent, segment.start
+            end = segment.start
+            segment = segment.parent
         return steps[::-1]
 
     def fork(self) -> Branch:
@@ -152,7 +153,7 @@ class Branch:
         if segment is not None and segment.owner == owner and segment.needed_end() <= self.length:
             segment.length = self.length - segment.start
         else:
-            segment = Segment(self.tree, self.tail, self.length, owner)
+            segment = Segment(self.tree, segment, self.length, owner)
             segment.branches.add(self)
         offset = segment.length
         segment.grow(tokens)

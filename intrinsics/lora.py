@@ -69,7 +69,7 @@ class AdapterBank:
         return self._adapters[name]
 
     def add(self, name: str, adapter: Adapter) -> None:
-        """Register an adapter. Changes: the bank. Raises: AdapterError: it does not fit the model."""
+        """Register an adapter. Changes: the bank. Raises: AdapterError: it does not fit."""
         for module, low in adapter.modules.items():
             linear = self._linears.get(module)
             if linear is None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -16,6 +18,7 @@ from .errors import BaseModelError, ContextTooLong
 from .kv import Branch, KVTree, Segment, Slot
 from .lora import Adapted, AdapterBank
 
+PREFILL_CHUNK_TOKENS = 1024  # bounds the memory of one forward's activations
 _LAYER_TYPES = {"full_attention", "sliding_attention"}
 
 
@@ -44,7 +47,8 @@ class Model:
         """Take over a loaded network. Raises: BaseModelError: its attention can't be replaced."""
         _check_architecture(network)
         network.set_attn_implementation(ATTENTION)
-        self.network = network.eval().requires_grad_(False)
+        self.network = network
+        network.train(False).requires_grad_(False)
         self.bank = AdapterBank(network)
         self.tree = KVTree()
         self.forwards = 0
@@ -69,7 +73,9 @@ class Model:
                 use_safetensors=True,
             )
         except Exception as error:  # transformers raises many kinds for a broken directory
-            raise BaseModelError(f"{directory}: the base model could not be loaded: {error}") from error
+            raise BaseModelError(
+                f"{directory}: the base model could not be loaded: {error}"
+            ) from error
         return Model(network)
 
     @property
@@ -77,10 +83,27 @@ class Model:
         """The longest conversation the model was made for."""
         return int(self.network.config.get_text_config().max_position_embeddings)
 
+    @cached_property
+    def end_ids(self) -> frozenset[int]:
+        """The token ids at which the model ends a reply."""
+        generation = self.network.generation_config
+        ids = None if generation is None else generation.eos_token_id
+        return frozenset([ids] if isinstance(ids, int) else ids or [])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Sixteen hex digits that tell this model's weights from others of the same shape."""
+        digest = hashlib.sha256()
+        for name, weight in sorted(self.network.named_parameters()):
+            sample = weight.detach().flatten()[:: max(1, weight.numel() // 64)].half().cpu()
+            digest.update(f"{name}{tuple(weight.shape)}".encode() + sample.numpy().tobytes())
+        return digest.hexdigest()[:16]
+
     @property
     def device(self) -> torch.device:
         """Where the weights are. Untested on GPU."""
-        return self.network.device
+        device: torch.device = self.network.device
+        return device
 
     def forward(self, rows: Sequence[Row]) -> list[Tensor]:
         """Run all rows in one forward; for each the logits of its `read` tokens.
@@ -91,7 +114,7 @@ class Model:
         Raises: ContextTooLong: a row would end beyond the model's context.
         """
         packed = _Packed(rows)
-        self._check_length(packed)
+        self._check_end(max(span.position + span.tokens for span in packed.spans))
         slots = [(span, _reserve(row)) for row, span in packed if row.store]
         try:
             logits = self._run(packed, slots)
@@ -103,6 +126,27 @@ class Model:
             slot.commit()
         self.forwards += 1
         return list(logits.split([len(row.read) for row in rows]))
+
+    def prefill(self, branch: Branch, tokens: Sequence[int]) -> None:
+        """Append tokens to a branch, in chunks. Changes: the branch.
+
+        Raises: ContextTooLong: before anything is computed.
+        """
+        rest = self.prefill_early(branch, tokens)
+        if rest:
+            self.forward([Row(rest, branch, store=True)])
+
+    def prefill_early(self, branch: Branch, tokens: Sequence[int]) -> tuple[int, ...]:
+        """Append all but the last chunk; return that chunk, to ride in a forward with other rows.
+
+        Changes: the branch. Raises: ContextTooLong: before anything is computed.
+        """
+        self._check_end(branch.length + len(tokens))
+        rest = tuple(tokens)
+        while len(rest) > PREFILL_CHUNK_TOKENS:
+            self.forward([Row(rest[:PREFILL_CHUNK_TOKENS], branch, store=True)])
+            rest = rest[PREFILL_CHUNK_TOKENS:]
+        return rest
 
     def _run(self, packed: _Packed, slots: Sequence[tuple[Span, Slot]]) -> Tensor:
         keep = [span.first + i for row, span in packed for i in row.read]
@@ -127,8 +171,7 @@ class Model:
         logits: Tensor = output.logits[0, : len(keep)]
         return logits
 
-    def _check_length(self, packed: _Packed) -> None:
-        longest = max(span.position + span.tokens for _, span in packed)
+    def _check_end(self, longest: int) -> None:
         if longest > self.context_tokens:
             raise ContextTooLong(
                 f"{longest} tokens do not fit into the model's context of {self.context_tokens}; "
@@ -178,7 +221,6 @@ class _Packed:
             slots=slots,
             differentiable=differentiable,
         )
-
 
 
 def _reserve(row: Row) -> Slot:

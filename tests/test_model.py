@@ -138,8 +138,12 @@ def test_the_differentiable_path_equals_the_fused_one(model: Model) -> None:
     branch = model.tree.branch()
     with torch.no_grad():
         model.forward([Row(tokens(30, 1), branch, store=True)])
-        fused = model.forward([Row(tokens(6, 2), branch, read=(5,)), Row(tokens(3, 3), branch, read=(2,))])
-    exact = model.forward([Row(tokens(6, 2), branch, read=(5,)), Row(tokens(3, 3), branch, read=(2,))])
+        fused = model.forward(
+            [Row(tokens(6, 2), branch, read=(5,)), Row(tokens(3, 3), branch, read=(2,))]
+        )
+    exact = model.forward(
+        [Row(tokens(6, 2), branch, read=(5,)), Row(tokens(3, 3), branch, read=(2,))]
+    )
     for a, b in zip(fused, exact, strict=True):
         close(a, b)
 

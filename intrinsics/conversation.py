@@ -1,0 +1,138 @@
+"""A conversation: messages, the exact token ids behind them, and its branch of the KV tree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from .errors import ConversationError
+from .kv import Branch
+from .prompt import ROLES, ChatFormat, Document, Message, Role, documents_text
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A message or a block of documents, and where its ids end."""
+
+    message: Message
+    documents: tuple[Document, ...]
+    end: int
+
+
+class Conversation:
+    """Owns its token ids: what was prefilled or generated is never rendered again.
+
+    `branch` may lag behind `ids`; the engine prefills the rest when it next reads.
+    """
+
+    def __init__(self, chat: ChatFormat, branch: Branch) -> None:
+        self.chat = chat
+        self.branch = branch
+        self._ids: list[int] = []
+        self._entries: list[Entry] = []
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The messages, without the blocks of documents."""
+        return tuple(entry.message for entry in self._entries if not entry.documents)
+
+    @property
+    def documents(self) -> tuple[Document, ...]:
+        """All documents, in the order they came."""
+        return tuple(document for entry in self._entries for document in entry.documents)
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """The token ids of everything so far."""
+        return tuple(self._ids)
+
+    @property
+    def length(self) -> int:
+        """How many tokens the conversation has."""
+        return len(self._ids)
+
+    @property
+    def cached(self) -> int:
+        """How many of them have keys and values already."""
+        return self.branch.length
+
+    @property
+    def pending(self) -> tuple[int, ...]:
+        """The ids that are not in the KV tree yet."""
+        return tuple(self._ids[self.branch.length :])
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """The roles the template sees, blocks of documents included."""
+        return tuple(entry.message.role for entry in self._entries)
+
+    def add(self, role: Role, content: str) -> None:
+        """Append a message. Changes: the conversation; nothing is computed yet.
+
+        Raises: ConversationError: unknown role, empty text, or an order the template refuses.
+        """
+        if role not in ROLES:
+            raise ConversationError(f"unknown role {role!r}; use one of {', '.join(ROLES)}")
+        if not content.strip():
+            raise ConversationError(
+                f"message {len(self.messages) + 1} ({role}) is empty; give it text"
+            )
+        self._append(Message(role=role, content=content), ())
+
+    def add_documents(self, documents: Iterable[Document]) -> None:
+        """Append documents, as one message of their own. Changes: the conversation.
+
+        Raises: ConversationError: an empty document, or an id that is already there.
+        """
+        block = tuple(documents)
+        seen = {document.id for document in self.documents}
+        for document in block:
+            if not document.text.strip():
+                raise ConversationError(f"document {document.id!r} is empty; leave it out")
+            if document.id in seen:
+                raise ConversationError(
+                    f"two documents have the id {document.id!r}; ids are unique"
+                )
+            seen.add(document.id)
+        if block:
+            self._append(Message(role="system", content=documents_text(block)), block)
+
+    def _append(self, message: Message, documents: tuple[Document, ...]) -> None:
+        ids = self.chat.message((*self.roles, message.role), message.content)
+        self._ids.extend(ids)
+        self._entries.append(Entry(message, documents, len(self._ids)))
+
+    def fork(self) -> Conversation:
+        """An independent conversation with the same past, sharing its keys and values."""
+        twin = Conversation(self.chat, self.branch.fork())
+        twin._ids = list(self._ids)
+        twin._entries = list(self._entries)
+        return twin
+
+    def rollback(self, messages: int) -> None:
+        """Keep the first `messages` messages and the documents among them. Changes: in place.
+
+        Documents that directly follow the last kept message stay too.
+        Raises: ConversationError: there are not that many messages.
+        """
+        if not 0 <= messages <= len(self.messages):
+            raise ConversationError(
+                f"cannot keep {messages} of {len(self.messages)} messages; roll back to fewer"
+            )
+        while len(self.messages) > messages:
+            self._entries.pop()
+        self.truncate(self._entries[-1].end if self._entries else 0)
+
+    def extend(self, ids: Sequence[int]) -> None:
+        """Append raw ids that belong to no message yet: a reply being generated."""
+        self._ids.extend(ids)
+
+    def truncate(self, length: int) -> None:
+        """Drop the ids from `length` on, and their keys and values."""
+        del self._ids[length:]
+        self.branch.truncate(min(self.branch.length, length))
+
+    def close_reply(self, content: str) -> None:
+        """Turn the ids extended since the last message into an assistant message."""
+        self._ids.extend(self.chat.reply_tail(self.roles))
+        self._entries.append(Entry(Message(role="assistant", content=content), (), len(self._ids)))

@@ -1,0 +1,133 @@
+"""Choosing the next token, and turning a growing list of ids into text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from .errors import RequestError
+
+_UNFINISHED = "\ufffd"  # what a tokenizer gives for a character whose bytes are not all there
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the base model's next token is chosen, and when it stops.
+
+    Temperature 0 is greedy; the same seed gives the same text. The reply ends at the model's own
+    end token, before the first of the `stop` strings, or after `max_tokens`.
+    """
+
+    max_tokens: int = 256
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raises: RequestError: a value outside its range."""
+        checks = {
+            f"max_tokens = {self.max_tokens}; it must be at least 1": self.max_tokens >= 1,
+            f"temperature = {self.temperature}; it must be from 0 to 10": 0
+            <= self.temperature
+            <= 10,
+            f"top_p = {self.top_p}; it must be above 0 and at most 1": 0 < self.top_p <= 1,
+            f"seed = {self.seed}; it must be from 0 to 2**63 - 1": 0 <= self.seed < 2**63,
+            "stop holds an empty string, which would end every reply at once": all(self.stop),
+        }
+        for message, holds in checks.items():
+            if not holds:
+                raise RequestError(f"sampling: {message}")
+
+
+class Sampler:
+    """Draws tokens for one reply, from a random stream of its own."""
+
+    def __init__(self, sampling: Sampling) -> None:
+        self._sampling = sampling
+        self._random = torch.Generator().manual_seed(sampling.seed)
+
+    def choose(self, logits: Tensor) -> int:
+        """The next token id. Shapes: logits (vocabulary,)."""
+        if self._sampling.temperature == 0:
+            return int(logits.argmax())
+        weights = torch.softmax(logits.float().cpu() / self._sampling.temperature, dim=-1)
+        if self._sampling.top_p < 1:
+            weights = nucleus(weights, self._sampling.top_p)
+        return int(torch.multinomial(weights, 1, generator=self._random))
+
+
+def nucleus(weights: Tensor, top_p: float) -> Tensor:
+    """Keep the fewest most likely tokens whose weights reach `top_p`; the others become 0.
+
+    Source: nucleus sampling, arXiv 1904.09751.
+    """
+    ordered, index = weights.sort(descending=True)
+    outside = ordered.cumsum(0) - ordered >= top_p
+    return weights.scatter(0, index[outside], 0.0)
+
+
+class TextStream:
+    """Ids in, text out: complete characters only, nothing that may begin a stop string.
+
+    `stopped` tells that a stop string was met; `text` then ends before it.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, stop: tuple[str, ...]) -> None:
+        self._tokenizer = tokenizer
+        self._stop = stop
+        self._shown = 0
+        self.ids: list[int] = []
+        self.text = ""
+        self.stopped = False
+
+    def push(self, token: int) -> str:
+        """Take one more id; return the text that is now certain."""
+        self.ids.append(token)
+        text = self._decode(self.ids)  # all of them: some tokenizers drop a first space
+        if text.endswith(_UNFINISHED):
+            return ""
+        self.text = text
+        return self._release(self._cut())
+
+    def flush(self) -> str:
+        """The text held back until now, when no more ids come."""
+        if not self.stopped:
+            self.text = self._decode(self.ids)
+        return self._release(len(self.text))
+
+    def _cut(self) -> int:
+        """How far the text is certain; ends the stream at a stop string."""
+        found = [at for at in (self.text.find(s) for s in self._stop) if at >= 0]
+        if found:
+            self.stopped = True
+            self.text = self.text[: min(found)]
+            return len(self.text)
+        held = 0
+        for stop in self._stop:
+            for size in range(1, len(stop)):
+                if self.text.endswith(stop[:size]):
+                    held = max(held, size)
+        return len(self.text) - held
+
+    def _release(self, until: int) -> str:
+        piece = self.text[self._shown : until]
+        self._shown = max(self._shown, until)
+        return piece
+
+    def kept_ids(self) -> list[int]:
+        """The ids behind `text`: where a stop string cut a token, the rest of it re-encoded."""
+        if not self.stopped:
+            return self.ids
+        kept = len(self.ids)
+        while kept and not self.text.startswith(self._decode(self.ids[:kept])):
+            kept -= 1
+        rest = self.text.removeprefix(self._decode(self.ids[:kept]))
+        encoded = self._tokenizer(rest, add_special_tokens=False, split_special_tokens=True)
+        return [*self.ids[:kept], *encoded["input_ids"]]
+
+    def _decode(self, ids: list[int]) -> str:
+        return str(self._tokenizer.decode(ids))

@@ -1,0 +1,148 @@
+"""Messages and documents to token ids, piece by piece, so that a conversation's past never changes.
+
+The chat template is asked once per pattern of roles where it puts text around a message; that text
+may hold control tokens. The message itself is tokenised with every special token split, so what a
+user types stays text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal, get_args
+
+from jinja2 import TemplateError as JinjaError
+from pydantic import BaseModel
+from transformers import PreTrainedTokenizerBase
+
+from .errors import ConversationError, TemplateError
+
+Role = Literal["system", "user", "assistant"]
+ROLES: tuple[Role, ...] = get_args(Role)
+_CONTENT = "\ue000content {index}\ue001"  # private-use characters: no template looks for them
+_PROBE: tuple[Role, ...] = ("user", "assistant", "user", "assistant", "user")
+
+
+class Message(BaseModel, frozen=True, extra="forbid"):
+    """One message of a conversation."""
+
+    role: Role
+    content: str
+
+
+class Document(BaseModel, frozen=True, extra="forbid"):
+    """One text that the conversation is about."""
+
+    id: str
+    text: str
+
+
+def documents_text(documents: Sequence[Document]) -> str:
+    """The content of the message that carries documents."""
+    return "Documents:" + "".join(f"\n\n[{d.id}] {d.text}" for d in documents)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The template's text before and after a message's content."""
+
+    head: str
+    tail: str
+
+
+class ChatFormat:
+    """A tokenizer and its chat template, known to be append-only."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Check the template. Raises: TemplateError: it is missing or rewrites earlier turns."""
+        if not tokenizer.chat_template:
+            raise TemplateError(
+                f"{tokenizer.name_or_path}: the tokenizer has no chat template; write one to "
+                f"chat_template.jinja in the model directory"
+            )
+        self.tokenizer = tokenizer
+        self._frame = lru_cache(maxsize=1024)(self._compute_frame)
+        for end in range(1, len(_PROBE) + 1):
+            self._frame(_PROBE[:end])
+        for end in (1, 3):
+            self.reply_head(_PROBE[:end])
+
+    @property
+    def end_id(self) -> int:
+        """The id of the model's own end token."""
+        return int(self.tokenizer.eos_token_id)
+
+    def message(self, roles: Sequence[Role], content: str) -> list[int]:
+        """The ids that a message adds: `roles` are those before it and, last, its own.
+
+        Raises: ConversationError: the template refuses that order of roles.
+        """
+        frame = self._frame(tuple(roles))
+        return [*self.control(frame.head), *self.text(content), *self.control(frame.tail)]
+
+    def reply_head(self, roles: Sequence[Role]) -> list[int]:
+        """The ids that open the model's reply after messages of `roles`."""
+        past = tuple(roles)
+        opening = self._render(past, generate=True).removeprefix(self._render(past))
+        head = self._frame((*past, "assistant")).head
+        if opening != head:
+            raise TemplateError(
+                f"the chat template opens a reply with {opening!r} but renders an assistant "
+                f"message with {head!r}; the past would change. Write an append-only template to "
+                f"chat_template.jinja in the model directory"
+            )
+        return self.control(head)
+
+    def reply_tail(self, roles: Sequence[Role]) -> list[int]:
+        """The ids that close the model's reply after messages of `roles`."""
+        return self.control(self._frame((*roles, "assistant")).tail)
+
+    def text(self, content: str) -> list[int]:
+        """Ordinary text: special tokens in it are split into characters of text."""
+        return self._encode(content, split_special_tokens=True)
+
+    def control(self, text: str) -> list[int]:
+        """Text of ours, in which special tokens count as such."""
+        return self._encode(text, split_special_tokens=False)
+
+    def _encode(self, text: str, split_special_tokens: bool) -> list[int]:
+        encoded = self.tokenizer(
+            text, add_special_tokens=False, split_special_tokens=split_special_tokens
+        )
+        ids: list[int] = encoded["input_ids"]
+        return ids
+
+    def _compute_frame(self, roles: tuple[Role, ...]) -> Frame:
+        before, after = self._render(roles[:-1]), self._render(roles)
+        if not after.startswith(before):
+            raise TemplateError(
+                f"the chat template is not append-only: adding message {len(roles)} "
+                f"({roles[-1]}) changes how the {len(roles) - 1} before it are rendered, so "
+                f"their keys and values could not be reused. Write an append-only template to "
+                f"chat_template.jinja in the model directory"
+            )
+        content = _CONTENT.format(index=len(roles) - 1)
+        head, found, tail = after.removeprefix(before).partition(content)
+        if not found or content in tail:
+            raise TemplateError(
+                f"the chat template does not render the content of message {len(roles)} "
+                f"({roles[-1]}) exactly once"
+            )
+        return Frame(head, tail)
+
+    def _render(self, roles: Sequence[Role], generate: bool = False) -> str:
+        if not roles:
+            return ""
+        messages: list[dict[str, Any]] = [
+            {"role": role, "content": _CONTENT.format(index=i)} for i, role in enumerate(roles)
+        ]
+        try:
+            rendered = self.tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=generate
+            )
+        except JinjaError as error:
+            raise ConversationError(
+                f"the chat template refuses the roles {' > '.join(roles)}: {error}"
+            ) from error
+        return str(rendered)
