@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from .errors import ConversationError
 from .kv import Branch
-from .prompt import ROLES, ChatFormat, Document, Message, Role, documents_text
+from .messages import ROLES, Document, Message, Role
+from .prompt import ChatFormat, documents_text
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,9 @@ from .fanout import Call, FanOut, Layout, Verdict, check_request
 from .generation import Generation, Reply
 from .intrinsic import Intrinsic, prepare
 from .ledger import Ledger
+from .messages import Document, Message
 from .model import Model, use_threads
-from .prompt import ChatFormat, Document, Message
+from .prompt import ChatFormat
 
 Arguments = Mapping[str, Mapping[str, str]]
 

@@ -10,32 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, get_args
+from typing import Any
 
 from jinja2 import TemplateError as JinjaError
-from pydantic import BaseModel
 from transformers import PreTrainedTokenizerBase
 
 from .errors import ConversationError, TemplateError
+from .messages import Document, Role
 
-Role = Literal["system", "user", "assistant"]
-ROLES: tuple[Role, ...] = get_args(Role)
 _CONTENT = "\ue000content {index}\ue001"  # private-use characters: no template looks for them
 _PROBE: tuple[Role, ...] = ("user", "assistant", "user", "assistant", "user")
-
-
-class Message(BaseModel, frozen=True, extra="forbid"):
-    """One message of a conversation."""
-
-    role: Role
-    content: str
-
-
-class Document(BaseModel, frozen=True, extra="forbid"):
-    """One text that the conversation is about."""
-
-    id: str
-    text: str
 
 
 def documents_text(documents: Sequence[Document]) -> str:

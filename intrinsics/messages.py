@@ -1,0 +1,24 @@
+"""Messages and documents: what a conversation is made of. Plain data, no tokens."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from pydantic import BaseModel
+
+Role = Literal["system", "user", "assistant"]
+ROLES: tuple[Role, ...] = get_args(Role)
+
+
+class Message(BaseModel, frozen=True, extra="forbid"):
+    """One message of a conversation."""
+
+    role: Role
+    content: str
+
+
+class Document(BaseModel, frozen=True, extra="forbid"):
+    """One text that the conversation is about."""
+
+    id: str
+    text: str

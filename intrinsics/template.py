@@ -1,0 +1,160 @@
+"""Jinja templates for texts: sandboxed, strict about names, checked when they are loaded.
+
+A template renders plain data into text and decides nothing. It can't load other templates, call
+into Python, or grow without bound.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeAlias
+
+from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, meta, nodes
+from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+
+from .located import unknown
+
+Shape: TypeAlias = "Mapping[str, Shape | None]"
+"""The names a template may use; below each, its own names, or None for whatever it holds."""
+
+MAX_CHARACTERS = 1_000_000
+
+
+class TemplateFault(Exception):
+    """What is wrong with a template, and at which character of its source."""
+
+    def __init__(self, message: str, offset: int = 0) -> None:
+        self.message, self.offset = message, offset
+        super().__init__(message)
+
+
+class _Environment(ImmutableSandboxedEnvironment):
+    intercepted_binops = frozenset(["*", "**"])
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        """Refuse products that could fill the memory."""
+        small = all(isinstance(x, int | float) and abs(x) < 1e6 for x in (left, right))
+        if not small or (operator == "**" and right > 8):
+            raise SecurityError(f"{operator} takes numbers below a million in a template")
+        return super().call_binop(context, operator, left, right)
+
+
+_ENVIRONMENT = _Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
+_LOADING = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
+
+
+@dataclass(frozen=True)
+class Template:
+    """A text with `{{ names }}` in it."""
+
+    source: str
+
+    def check(self, shape: Shape) -> list[TemplateFault]:
+        """Everything wrong with it, given the names it may use."""
+        try:
+            tree = _ENVIRONMENT.parse(self.source)
+            _ENVIRONMENT.compile(tree)
+        except TemplateSyntaxError as error:
+            message = f"template: {error.message}"
+            return [TemplateFault(message, self._offset(error.lineno, r"\{[{%#]"))]
+        except TemplateError as error:
+            return [TemplateFault(f"template: {error}")]
+        faults = [
+            TemplateFault("a template can't load another one", self._offset(node.lineno, r"\{%"))
+            for node in tree.find_all(_LOADING)
+        ]
+        known = meta.find_undeclared_variables(tree)
+        for node in tree.find_all(nodes.Name):
+            if node.ctx == "load" and node.name in known and node.name not in shape:
+                message = unknown("template variable", node.name, shape)
+                faults.append(TemplateFault(message, self._word(node.lineno, node.name)))
+        for path, line in _paths(tree, known):
+            faults += self._check_path(path, line, shape)
+        return faults
+
+    @cached_property
+    def paths(self) -> frozenset[tuple[str, ...]]:
+        """The dotted names it reads, as tuples: `input.topic` is ("input", "topic")."""
+        tree = _ENVIRONMENT.parse(self.source)
+        known = meta.find_undeclared_variables(tree)
+        return frozenset(path for path, _ in _paths(tree, known))
+
+    def render(self, names: Mapping[str, Any]) -> str:
+        """The text. Raises: TemplateFault: a value is missing, or the text grew too long."""
+        pieces: list[str] = []
+        size = 0
+        try:
+            for piece in _ENVIRONMENT.from_string(self.source).generate(names):
+                pieces.append(piece)
+                size += len(piece)
+                if size > MAX_CHARACTERS:
+                    raise TemplateFault(f"the text grew beyond {MAX_CHARACTERS} characters")
+        except (
+            TemplateError,
+            TypeError,
+            ValueError,
+            ArithmeticError,
+            LookupError,
+        ) as error:
+            raise TemplateFault(f"template: {error}", self._failed(error)) from error
+        return "".join(pieces)
+
+    def _check_path(self, path: tuple[str, ...], line: int, shape: Shape) -> list[TemplateFault]:
+        here: Shape | None = shape.get(path[0])
+        for depth, name in enumerate(path[1:], 1):
+            if here is None:
+                return []
+            if name not in here:
+                message = unknown(f"name after {'.'.join(path[:depth])!r}:", name, here)
+                return [TemplateFault(message, self._word(line, name))]
+            here = here[name]
+        return []
+
+    def _word(self, line: int, word: str) -> int:
+        return self._offset(line, rf"(?<![\w'\"]){re.escape(word)}\b")
+
+    def _offset(self, line: int, pattern: str) -> int:
+        """Where a pattern stands in a line; Jinja knows lines, not columns."""
+        lines = self.source.splitlines(keepends=True)
+        start = sum(map(len, lines[: line - 1]))
+        found = re.search(pattern, lines[line - 1] if line <= len(lines) else "")
+        return start + (found.start() if found else 0)
+
+    def _failed(self, error: Exception) -> int:
+        """The start of the line at which rendering failed."""
+        line, trace = 1, error.__traceback__
+        while trace is not None:
+            if trace.tb_frame.f_code.co_filename == "<template>":
+                line = trace.tb_lineno
+            trace = trace.tb_next
+        return self._offset(line, r"\{[{%]")
+
+
+def _paths(tree: nodes.Template, known: set[str]) -> list[tuple[tuple[str, ...], int]]:
+    """Every dotted name that starts at one of the `known` variables, with its line."""
+    inner = {id(n.node) for n in tree.find_all((nodes.Getattr, nodes.Getitem)) if _step(n)}
+    found = []
+    for node in tree.find_all((nodes.Getattr, nodes.Getitem, nodes.Name)):
+        path = None if id(node) in inner else _path(node)
+        if path is not None and path[0] in known:
+            found.append((path, node.lineno))
+    return found
+
+
+def _path(node: nodes.Node) -> tuple[str, ...] | None:
+    if isinstance(node, nodes.Name):
+        return (node.name,) if node.ctx == "load" else None
+    step = _step(node)
+    parent = _path(node.node) if step is not None else None  # type: ignore[attr-defined]
+    return None if parent is None or step is None else (*parent, step)
+
+
+def _step(node: nodes.Node) -> str | None:
+    if isinstance(node, nodes.Getattr):
+        return node.attr
+    if isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Const):
+        return node.arg.value if isinstance(node.arg.value, str) else None
+    return None
