@@ -17,6 +17,7 @@ from .attention import ATTENTION, FreshRead, Plan, SharedRead, Span
 from .errors import BaseModelError, ContextTooLong
 from .kv import Branch, KVTree, Segment, Slot
 from .lora import Adapted, AdapterBank
+from .packed import pack
 
 PREFILL_CHUNK_TOKENS = 1024  # bounds the memory of one forward's activations
 _LAYER_TYPES = {"full_attention", "sliding_attention"}
@@ -47,6 +48,7 @@ class Model:
         """Take over a loaded network. Raises: BaseModelError: its attention can't be replaced."""
         _check_architecture(network)
         network.set_attn_implementation(ATTENTION)
+        pack(network)
         self.network = network
         network.train(False).requires_grad_(False)
         self.bank = AdapterBank(network)
