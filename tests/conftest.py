@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
 import pytest
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
@@ -15,6 +18,11 @@ from transformers import (
     Qwen3Config,
     Qwen3ForCausalLM,
 )
+
+from intrinsics.adapter import Adapter, LowRank
+from intrinsics.catalogue import Catalogue
+from intrinsics.engine import Engine
+from intrinsics.model import Model
 
 SIZES = {
     "vocab_size": 260,
@@ -71,6 +79,89 @@ def tiny_tokenizer(chat_template: str | None = CHAT_TEMPLATE) -> PreTrainedToken
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token="<|im_end|>", chat_template=chat_template
     )
+
+
+def random_adapter(
+    model: Model,
+    rank: int = 4,
+    seed: int = 0,
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj"),
+    invocation: tuple[int, ...] | None = (1, 2),
+) -> Adapter:
+    """An adapter with random weights for every targeted linear layer of a model."""
+    generator = torch.Generator().manual_seed(seed)
+    modules = {}
+    for name, module in model.network.named_modules():
+        if name.endswith(targets) and isinstance(module, torch.nn.Linear):
+            a = torch.randn(rank, module.in_features, generator=generator) * 0.2
+            b = torch.randn(module.out_features, rank, generator=generator) * 0.2
+            modules[name] = LowRank(a, b, 16 / rank)
+    return Adapter(modules, invocation, "tiny", 16, model.fingerprint)
+
+
+def write_intrinsic(
+    engine: Engine,
+    folder: Path,
+    name: str,
+    labels: Sequence[str] = ("yes", "no"),
+    *,
+    last: str = "user",
+    documents: str = "none",
+    instruction: str = "",
+    rank: int = 4,
+    seed: int = 0,
+    activated: bool = True,
+) -> Path:
+    """Write a definition directory with a random adapter; return it."""
+    directory = folder / name
+    directory.mkdir(parents=True)
+    invocation = f"<|im_start|>{name}\n"
+    lines = [
+        f"name: {name}",
+        "version: 1",
+        "judges: Something.",
+        f"reads: {{last: {last}, documents: {documents}}}",
+        f'invocation: "<|im_start|>{name}\\n"',
+        f"output: {{type: enum, labels: [{', '.join(map(repr, labels))}], positive: {labels[0]!r}}}",
+        "base_model: tiny",
+    ]
+    if instruction:
+        (directory / "instruction.j2").write_text(instruction)
+        lines.append("instruction: instruction.j2")
+    (directory / "intrinsic.yaml").write_text("\n".join(lines) + "\n")
+    ids = tuple(engine.chat.control(invocation))
+    adapter = random_adapter(engine.model, rank, seed, invocation=ids if activated else None)
+    adapter.save(directory / "adapter")
+    return directory
+
+
+def tiny_engine(architecture: str = "llama", folders: Sequence[Path] = ()) -> Engine:
+    """An engine on a tiny random model with one token for each byte."""
+    return Engine(Model(tiny_network(architecture)), tiny_tokenizer(), Catalogue(folders))
+
+
+@pytest.fixture
+def tiny_intrinsics(tmp_path: Path) -> Callable[[str], Engine]:
+    """An engine of an architecture with three random intrinsics: short, long and many labels."""
+
+    def build(architecture: str = "llama") -> Engine:
+        folder = tmp_path / "intrinsics"
+        engine = tiny_engine(architecture)
+        write_intrinsic(engine, folder, "short", rank=2, seed=1)
+        write_intrinsic(
+            engine,
+            folder,
+            "long",
+            ("first", "second", "second half"),
+            instruction="{{ messages[-1].content }}?",
+            rank=8,
+            seed=2,
+        )
+        write_intrinsic(engine, folder, "many", [str(i) for i in range(12)], rank=4, seed=3)
+        engine.catalogue = Catalogue([folder])
+        return engine
+
+    return build
 
 
 @pytest.fixture(params=["llama", "qwen3", "granite"])

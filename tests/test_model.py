@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import SIZES, tiny_network
+from conftest import SIZES, random_adapter, tiny_network
 from torch import Tensor
 
-from intrinsics.adapter import Adapter, LowRank
 from intrinsics.errors import BaseModelError, ContextTooLong
 from intrinsics.model import Model, Row
 
@@ -18,17 +17,6 @@ TOLERANCE = 2e-5
 def tokens(count: int, seed: int) -> tuple[int, ...]:
     generator = torch.Generator().manual_seed(seed)
     return tuple(torch.randint(0, SIZES["vocab_size"], (count,), generator=generator).tolist())
-
-
-def random_adapter(model: Model, rank: int, seed: int, targets: tuple[str, ...]) -> Adapter:
-    generator = torch.Generator().manual_seed(seed)
-    modules = {}
-    for name, module in model.network.named_modules():
-        if name.endswith(targets) and isinstance(module, torch.nn.Linear):
-            a = torch.randn(rank, module.in_features, generator=generator) * 0.2
-            b = torch.randn(module.out_features, rank, generator=generator) * 0.2
-            modules[name] = LowRank(a, b, 16 / rank)
-    return Adapter(modules, (1, 2), "tiny", 16)
 
 
 def scratch(architecture: str, ids: tuple[int, ...]) -> Tensor:
