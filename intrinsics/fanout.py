@@ -14,6 +14,7 @@ from .kv import Branch
 from .ledger import Ledger
 from .model import Row
 from .readout import Ids, calibrated
+from .spec import Definition
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Call:
     @staticmethod
     def of(intrinsic: Intrinsic, conversation: Conversation, arguments: Mapping[str, str]) -> Call:
         """Render the instruction. Raises: ConversationError: what it judges is lacking."""
-        _check_reads(intrinsic, conversation)
+        check_reads(intrinsic.definition, conversation)
         text = intrinsic.definition.render_instruction(
             conversation.messages, conversation.documents, arguments
         )
@@ -139,16 +140,17 @@ def check_request(ready: Sequence[Intrinsic], arguments: Mapping[str, object]) -
         raise RequestError(f"arguments for {', '.join(unknown)}, which is not called here")
 
 
-def _check_reads(intrinsic: Intrinsic, conversation: Conversation) -> None:
-    reads = intrinsic.definition.reads
+def check_reads(definition: Definition, conversation: Conversation) -> None:
+    """Raises: ConversationError: the conversation lacks what the intrinsic judges."""
+    reads = definition.reads
     last = conversation.messages[-1].role if conversation.messages else "nothing"
     if last != reads.last:
         raise ConversationError(
-            f"{intrinsic.name} judges the last {reads.last} message, but the conversation ends "
+            f"{definition.name} judges the last {reads.last} message, but the conversation ends "
             f"with {last}; call it after the {reads.last} message"
         )
     if reads.documents == "required" and not conversation.documents:
-        raise ConversationError(f"{intrinsic.name} needs documents; add at least one")
+        raise ConversationError(f"{definition.name} needs documents; add at least one")
 
 
 def _verdict(call: Call, logits: Mapping[Ids, Tensor], cost: Ledger) -> Verdict:

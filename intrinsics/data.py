@@ -1,0 +1,122 @@
+"""Labelled conversations for training and evaluation: JSON Lines, every row checked."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from random import Random
+
+from pydantic import BaseModel, ValidationError
+
+from .errors import DataError
+from .located import unknown
+from .messages import Document, Message
+
+
+class Example(BaseModel, frozen=True):
+    """One labelled conversation. Further keys of a row (licence, categories) are let through."""
+
+    id: str = ""
+    messages: tuple[Message, ...]
+    documents: tuple[Document, ...] = ()
+    arguments: dict[str, str] = {}
+    label: str
+    source: str = ""
+
+
+def read_examples(path: Path, labels: Sequence[str]) -> list[Example]:
+    """The rows of a JSON Lines file, in order.
+
+    Raises: DataError: file and line of the first unusable row, and what to do about it.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such data file; give one with a JSON object a line")
+    examples: list[Example] = []
+    seen: dict[str, int] = {}
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            example = _parse(line, f"{path}:{number}")
+            _check(example, labels, f"{path}:{number}")
+            if example.id in seen:
+                raise DataError(
+                    f"{path}:{number}: id {example.id!r} is already in line {seen[example.id]}; "
+                    f"ids are unique"
+                )
+            if example.id:
+                seen[example.id] = number
+            examples.append(example)
+    if not examples:
+        raise DataError(f"{path}: holds no rows; give at least one")
+    return examples
+
+
+def balanced(examples: Sequence[Example], count: int, seed: int) -> list[Example]:
+    """At most `count` examples: labels evenly, within a label the largest source first."""
+    groups: dict[tuple[str, str], list[Example]] = {}
+    for example in examples:
+        groups.setdefault((example.label, example.source), []).append(example)
+    random = Random(seed)
+    for group in groups.values():
+        random.shuffle(group)
+    taken: list[Example] = []
+    labels = sorted({label for label, _ in groups})
+    while len(taken) < min(count, len(examples)):
+        for label in labels:
+            full = [group for (own, _), group in groups.items() if own == label and group]
+            if full and len(taken) < count:
+                taken.append(max(full, key=len).pop())
+    random.shuffle(taken)
+    return taken
+
+
+def check_trainable(examples: Iterable[Example], labels: Sequence[str], where: str) -> None:
+    """Raises: DataError: a label never occurs, so that it could not be learnt."""
+    counts = Counter(example.label for example in examples)
+    missing = [label for label in labels if not counts[label]]
+    if missing:
+        raise DataError(
+            f"{where}: no row is labelled {missing[0]!r} (found {dict(counts)}); training needs "
+            f"rows of every label"
+        )
+
+
+def check_disjoint(train: Iterable[Example], dev: Iterable[Example]) -> None:
+    """Raises: DataError: a row is in both splits, so that the choice on dev would be blind."""
+    ids = {example.id for example in train if example.id}
+    shared = [example.id for example in dev if example.id in ids]
+    if shared:
+        raise DataError(
+            f"{len(shared)} ids are in both the training and the development data, such as "
+            f"{shared[0]!r}; take them out of one"
+        )
+
+
+def _parse(line: str, where: str) -> Example:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise DataError(
+            f"{where}: not a complete JSON object ({error}); was the file cut?"
+        ) from error
+    if isinstance(row, dict) and isinstance(row.get("label"), bool):
+        row["label"] = str(row["label"]).lower()
+    try:
+        return Example.model_validate(row)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "row"
+        raise DataError(f"{where}: {key}: {first['msg']}") from error
+
+
+def _check(example: Example, labels: Sequence[str], where: str) -> None:
+    if not example.messages:
+        raise DataError(f"{where}: messages is empty; give at least one")
+    for i, message in enumerate(example.messages):
+        if not message.content.strip():
+            raise DataError(f"{where}: message {i + 1} ({message.role}) is empty; give it text")
+    if example.label not in labels:
+        raise DataError(f"{where}: {unknown('label', example.label, list(labels))}")

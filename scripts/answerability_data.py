@@ -1,0 +1,79 @@
+"""Build training data for answerability with realistic negatives.
+
+    python scripts/answerability_data.py DATA/answerability OUT
+
+Positive: an answerable question with its own passage. Negative: the same kind of question with
+another passage of the same article that does not contain any of its answers; such a passage shares
+topic and rare words, so that word overlap tells little. The rows of SQuAD 2.0 whose questions were
+written to look answerable are kept apart in OUT/hard_SPLIT.jsonl, to be reported on their own.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import defaultdict
+from pathlib import Path
+from random import Random
+from typing import Any
+
+Row = dict[str, Any]
+
+
+def build(rows: list[Row], seed: int) -> list[Row]:
+    """Positives and negatives, each answerable question used once, half and half."""
+    passages: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        passage = row["documents"][0]
+        if passage not in passages[passage["id"]]:
+            passages[passage["id"]].append(passage)
+    random = Random(seed)
+    answerable = [row for row in rows if row["label"] == "answerable"]
+    random.shuffle(answerable)
+    built = []
+    for i, row in enumerate(answerable):
+        if i % 2 == 0:
+            built.append(row)
+            continue
+        own = row["documents"][0]
+        others = [
+            p for p in passages[own["id"]] if p != own and not _contains(p["text"], row["answers"])
+        ]
+        if others:
+            built.append(
+                {
+                    **row,
+                    "id": f"{row['id']}-elsewhere",
+                    "documents": [random.choice(others)],
+                    "label": "unanswerable",
+                }
+            )
+    return built
+
+
+def _contains(text: str, answers: list[str]) -> bool:
+    return any(answer.lower() in text.lower() for answer in answers)
+
+
+def main(source: Path, target: Path) -> None:
+    """Write OUT/{train,dev,test}.jsonl and OUT/hard_{train,dev,test}.jsonl."""
+    target.mkdir(parents=True, exist_ok=True)
+    for split in ("train", "dev", "test"):
+        rows = [json.loads(line) for line in (source / f"{split}.jsonl").open(encoding="utf-8")]
+        built = build(rows, seed=0)
+        for name, content in ((f"{split}.jsonl", built), (f"hard_{split}.jsonl", rows)):
+            (target / name).write_text(
+                "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in content),
+                encoding="utf-8",
+            )
+        counts = {
+            label: sum(row["label"] == label for row in built)
+            for label in ("answerable", "unanswerable")
+        }
+        print(f"{split}: {counts}, hard {len(rows)}")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,182 @@
+"""Build training data for certainty: the base model's own answers, marked right or wrong.
+
+    python scripts/certainty_data.py DATA OUT [--train N] [--dev N] [--test N]
+
+Asks the base model questions of DATA/{qa,choice,boolq} greedily, compares each answer with the
+gold one, and writes OUT/{train,dev,test}.jsonl: the conversation with the answer, labelled
+correct or incorrect, as many of each, sources mixed. Prints the base model's accuracy by source.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import string
+from collections import defaultdict
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+from rich.progress import track
+
+from intrinsics.conversation import Conversation
+from intrinsics.engine import Engine
+from intrinsics.messages import Document, Message
+from intrinsics.model import Row
+
+FOLDERS = ("choice", "qa", "boolq")
+# Sources in which a model of this size is right often enough, and wrong often enough, to learn from.
+SOURCES = ("ARC-easy", "BIG-bench QA wikidata", "BoolQ", "OpenBookQA", "CommonsenseQA", "NQ-open dev")
+ANSWER_TOKENS = 32
+TOGETHER = 32
+Question = dict[str, Any]
+
+
+def main() -> None:
+    """Write the three splits."""
+    arguments = _arguments()
+    engine = Engine.load()
+    arguments.target.mkdir(parents=True, exist_ok=True)
+    for split in ("train", "dev", "test"):
+        questions = _questions(arguments.source, split, getattr(arguments, split))
+        answers = _answer_all(engine, questions, split)
+        rows = [_row(q, answer) for q, answer in zip(questions, answers, strict=True)]
+        _report(split, rows)
+        kept = _balanced(rows)
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept)
+        (arguments.target / f"{split}.jsonl").write_text(text, encoding="utf-8")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source", type=Path, metavar="DATA")
+    parser.add_argument("target", type=Path, metavar="OUT")
+    for split, count in (("train", 4000), ("dev", 900), ("test", 900)):
+        parser.add_argument(f"--{split}", type=int, default=count)
+    return parser.parse_args()
+
+
+def _questions(source: Path, split: str, count: int) -> list[Question]:
+    """At most `count` questions, evenly from the sources."""
+    by_source: dict[str, list[Question]] = defaultdict(list)
+    for folder in FOLDERS:
+        for line in (source / folder / f"{split}.jsonl").open(encoding="utf-8"):
+            question = json.loads(line)
+            if question["source"] in SOURCES:
+                by_source[question["source"]].append(question)
+    random = Random(0)
+    for questions in by_source.values():
+        random.shuffle(questions)
+    taken: list[Question] = []
+    while len(taken) < count and any(by_source.values()):
+        taken += [questions.pop() for questions in by_source.values() if questions]
+    return taken[:count]
+
+
+def _answer_all(engine: Engine, questions: list[Question], split: str) -> list[str]:
+    """Greedy answers, many conversations in one forward, of similar length."""
+    talks = []
+    for question in questions:
+        documents = [Document(**document) for document in question["documents"]]
+        talks.append(engine.conversation([Message(**m) for m in question["messages"]], documents))
+    order = sorted(range(len(talks)), key=lambda i: talks[i].length)
+    answers = [""] * len(talks)
+    batches = [order[i : i + TOGETHER] for i in range(0, len(order), TOGETHER)]
+    for batch in track(batches, description=split):
+        for i, text in zip(batch, _answer(engine, [talks[i] for i in batch]), strict=True):
+            answers[i] = text
+            talks[i].rollback(0)
+    return answers
+
+
+@torch.inference_mode()
+def _answer(engine: Engine, talks: list[Conversation]) -> list[str]:
+    chat, ends = engine.chat, engine.model.end_ids | {engine.chat.end_id}
+    replies: list[list[int]] = [[] for _ in talks]
+    for talk in talks:
+        talk.extend(chat.reply_head(talk.roles))
+    active = list(range(len(talks)))
+    for _ in range(ANSWER_TOKENS):
+        rows = [
+            Row(talks[i].pending, talks[i].branch, read=(len(talks[i].pending) - 1,), store=True)
+            for i in active
+        ]
+        logits = engine.model.forward(rows)
+        going = []
+        for i, row in zip(active, logits, strict=True):
+            token = int(row[0].argmax())
+            if token not in ends:
+                replies[i].append(token)
+                talks[i].extend([token])
+                going.append(i)
+        active = going
+        if not active:
+            break
+    return [str(chat.tokenizer.decode(reply)).strip() for reply in replies]
+
+
+def _row(question: Question, answer: str) -> dict[str, Any]:
+    return {
+        "id": question["id"],
+        "messages": [*question["messages"], {"role": "assistant", "content": answer or "..."}],
+        "documents": question["documents"],
+        "label": "correct" if is_right(question, answer) else "incorrect",
+        "source": question["source"],
+        "license": question["license"],
+    }
+
+
+def is_right(question: Question, answer: str) -> bool:
+    """Whether the answer gives the gold one: the chosen option, yes or no, or the words."""
+    if "choices" in question:
+        return chosen(question["choices"], answer) == question["answer"]
+    if "answers" not in question:
+        return normalised(answer).split()[:1] == [question["answer"]]
+    padded = f" {normalised(answer)} "
+    return any(f" {normalised(gold)} " in padded for gold in question["answers"] if normalised(gold))
+
+
+def chosen(choices: list[str], answer: str) -> str | None:
+    """The option an answer picks: by its letter at the start, else the only one it quotes."""
+    letter = re.match(r"\W*(?:the (?:correct )?answer is:?\s*)?([A-H])\b[.):]?", answer, re.I)
+    if letter and (letter[1].isupper() or letter[0].endswith((".", ")", ":"))):
+        return next((c for c in choices if c.startswith(f"{letter[1].upper()}.")), None)
+    padded = f" {normalised(answer)} "
+    quoted = [c for c in choices if f" {normalised(c[2:])} " in padded]
+    return quoted[0] if len(quoted) == 1 else None
+
+
+def normalised(text: str) -> str:
+    """Lower case, without punctuation, articles and superfluous space."""
+    bare = text.lower().translate(str.maketrans("", "", string.punctuation))
+    return " ".join(word for word in bare.split() if word not in {"a", "an", "the"})
+
+
+def _report(split: str, rows: list[dict[str, Any]]) -> None:
+    for source in SOURCES:
+        of_source = [row for row in rows if row["source"] == source]
+        right = sum(row["label"] == "correct" for row in of_source)
+        print(f"{split} {source}: {right} of {len(of_source)} right")
+
+
+def _balanced(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """As many correct as incorrect rows from each source, so that the source tells nothing."""
+    random = Random(1)
+    kept: list[dict[str, Any]] = []
+    for source in SOURCES:
+        groups = [
+            [row for row in rows if row["source"] == source and row["label"] == label]
+            for label in ("correct", "incorrect")
+        ]
+        size = min(map(len, groups))
+        kept += [row for group in groups for row in random.sample(group, size)]
+    random.shuffle(kept)
+    return kept
+
+
+if __name__ == "__main__":
+    main()

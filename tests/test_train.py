@@ -1,0 +1,173 @@
+"""Training learns, resumes to the same weights, and never leaves half an adapter."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import tiny_engine, write_intrinsic
+
+from intrinsics.adapter import Adapter
+from intrinsics.catalogue import Catalogue
+from intrinsics.data import Example
+from intrinsics.engine import Engine
+from intrinsics.errors import DataError, TrainingError
+from intrinsics.messages import Message
+from intrinsics.spec import Definition
+from intrinsics.train import Trainer, TrainSettings, fresh_weights
+
+FAST = TrainSettings(rank=4, alpha=8, epochs=4, batch_size=4, learning_rate=2e-2)
+
+
+def examples(count: int, split: str) -> list[Example]:
+    """The label is whether the message ends with an exclamation mark."""
+    rows = []
+    for i in range(count):
+        loud = i % 2 == 0
+        text = f"{split} number {i} " + ("!!" if loud else "..")
+        message = Message(role="user", content=text)
+        rows.append(Example(id=f"{split}{i}", messages=(message,), label="yes" if loud else "no"))
+    return rows
+
+
+def untrained(engine: Engine, folder: Path) -> Definition:
+    directory = write_intrinsic(engine, folder, "loud")
+    for file in (directory / "adapter").iterdir():
+        file.unlink()
+    (directory / "adapter").rmdir()
+    return Definition.load(directory)
+
+
+def weights(definition: Definition) -> dict[str, torch.Tensor]:
+    modules = Adapter.load(definition.directory / "adapter").modules
+    return {f"{n}.{k}": getattr(low, k) for n, low in modules.items() for k in "ab"}
+
+
+def test_it_learns_and_what_it_learnt_is_loaded(tmp_path: Path) -> None:
+    """A random model can be taught little more than by heart, so dev repeats the training texts."""
+    engine = tiny_engine()
+    definition = untrained(engine, tmp_path)
+    train = examples(16, "train")
+    dev = [example.model_copy(update={"id": f"dev{example.id}"}) for example in train]
+    records = list(Trainer(engine, definition, train, dev, replace(FAST, epochs=12)).run())
+    steps = [record for record in records if record.phase == "step"]
+    assert steps[-1].done == steps[-1].total == 48
+    assert steps[-1].loss < steps[0].loss / 2  # type: ignore[operator]
+    accuracy = next(record.accuracy for record in reversed(records) if record.best)
+    assert accuracy == 1
+    assert not (definition.directory / ".training").exists()
+    engine.catalogue = Catalogue([tmp_path])
+    for example in train[:4]:
+        assert engine.call(engine.conversation(example.messages), "loud").value == example.label
+
+
+def test_a_killed_training_resumes_to_the_same_weights(tmp_path: Path) -> None:
+    engine = tiny_engine()
+    data = examples(16, "train"), examples(4, "dev")
+    whole = untrained(engine, tmp_path / "whole")
+    list(Trainer(engine, whole, *data, FAST).run())
+    broken = untrained(engine, tmp_path / "broken")
+    run = Trainer(engine, broken, *data, FAST).run()
+    for record in run:
+        if record.phase == "step" and record.done == 11:  # in the third epoch
+            break
+    run.close()  # type: ignore[attr-defined]
+    assert not (broken.directory / "adapter").exists()
+    list(Trainer(tiny_engine(), broken, *data, FAST).run())
+    for name, weight in weights(whole).items():
+        assert torch.equal(weight, weights(broken)[name]), name
+
+
+def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
+    engine = tiny_engine()
+    definition = untrained(engine, tmp_path)
+    data = examples(8, "train"), examples(4, "dev")
+    run = Trainer(engine, definition, *data, FAST).run()
+    next(record for record in run if record.phase == "dev")
+    run.close()  # type: ignore[attr-defined]
+    other = TrainSettings(rank=2, epochs=1)
+    with pytest.raises(TrainingError, match="the checkpoint of another training"):
+        list(Trainer(engine, definition, *data, other).run())
+    (definition.directory / ".training" / "state.json").write_text("{")
+    with pytest.raises(TrainingError, match="the checkpoint is unreadable"):
+        list(Trainer(engine, definition, *data, FAST).run())
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_old_adapter(tmp_path: Path) -> None:
+    engine = tiny_engine()
+    definition = Definition.load(write_intrinsic(engine, tmp_path, "loud"))
+    before = weights(definition)
+    trainer = Trainer(engine, definition, examples(8, "train"), examples(4, "dev"), FAST)
+    with torch.no_grad():
+        next(iter(trainer.weights.values())).fill_(float("nan"))
+    with pytest.raises(TrainingError, match="the loss became nan; lower the learning rate"):
+        list(trainer.run())
+    assert all(torch.equal(weight, weights(definition)[n]) for n, weight in before.items())
+
+
+def test_the_prefix_may_lie_in_a_mapped_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = tiny_engine()
+    data = examples(8, "train"), examples(4, "dev")
+    in_memory, mapped = untrained(engine, tmp_path / "a"), untrained(engine, tmp_path / "b")
+    list(Trainer(engine, in_memory, *data, FAST).run())
+    monkeypatch.setattr("intrinsics.prefix_cache.MEMORY_LIMIT_BYTES", 0)
+    list(Trainer(engine, mapped, *data, FAST).run())
+    for name, weight in weights(in_memory).items():
+        assert torch.equal(weight, weights(mapped)[name]), name
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t, d: ([x for x in t if x.label == "yes"], d), "no row is labelled 'no'"),
+        (lambda t, d: (t, t[:1]), "1 ids are in both the training and the development data"),
+        (
+            lambda t, d: (
+                [
+                    *t,
+                    Example(
+                        id="long", messages=(Message(role="user", content="x" * 600),), label="no"
+                    ),
+                ],
+                d,
+            ),
+            "long: 6.. tokens do not fit into the model's context of 512",
+        ),
+        (
+            lambda t, d: (
+                [
+                    *t,
+                    Example(
+                        id="odd", messages=(Message(role="assistant", content="x"),), label="no"
+                    ),
+                ],
+                d,
+            ),
+            "odd: loud judges the last user message",
+        ),
+    ],
+)
+def test_data_that_can_not_be_trained_on_is_named_before_any_work(
+    tmp_path: Path, change: object, message: str
+) -> None:
+    engine = tiny_engine()
+    definition = untrained(engine, tmp_path)
+    train, dev = change(examples(8, "train"), examples(4, "dev"))  # type: ignore[operator]
+    with pytest.raises(DataError, match=message):
+        Trainer(engine, definition, train, dev, FAST)
+
+
+@pytest.mark.parametrize("values", [{"rank": 0}, {"epochs": 0}, {"learning_rate": -1.0}])
+def test_settings_out_of_range_are_refused(values: dict[str, float]) -> None:
+    with pytest.raises(TrainingError, match="it must be above 0"):
+        TrainSettings(**values)  # type: ignore[arg-type]
+
+
+def test_targets_the_model_lacks_are_named() -> None:
+    settings = TrainSettings(targets=("q_proj", "query"))
+    with pytest.raises(TrainingError, match="no linear layer named query"):
+        fresh_weights(tiny_engine(), settings)
