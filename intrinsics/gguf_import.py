@@ -15,9 +15,8 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
+from .checkpoint import Progress
 from .errors import BaseModelError
-
-Progress = Callable[[str, float], None]
 
 _LAYER = {
     "attn_norm": "input_layernorm",
@@ -36,7 +35,7 @@ _TOP = {
     "output": "lm_head",
 }
 _CONTROL = 3  # GGUF's token type of a control token
-_SOURCE_SHARE = 0.8  # of the progress; the rest is writing and the tokenizer
+_WEIGHTS_SHARE = 0.8  # of the progress; the rest is writing and the tokenizer
 
 
 def convert(source: Path, target: Path, name: str, progress: Progress) -> None:
@@ -44,32 +43,41 @@ def convert(source: Path, target: Path, name: str, progress: Progress) -> None:
 
     Raises: BaseModelError: the file is corrupt, or of an architecture other than Llama.
     """
-    progress(f"reading {source.name}", 0.0)
+    progress(f"converting {name}", 0.0)
     try:
         reader = gguf.GGUFReader(source)
-    except Exception as error:  # the reader raises whatever a broken header leads to
-        raise BaseModelError(f"{source}: not a readable GGUF file ({error}); reinstall it") from error
-    fields = {key: field.contents() for key, field in reader.fields.items()}
-    if fields.get("general.architecture") != "llama":
-        architecture = fields.get("general.architecture")
-        raise BaseModelError(f"{source}: a GGUF of {architecture!r}; only Llama ones are converted")
-    config = _config(fields)
+        fields = {key: field.contents() for key, field in reader.fields.items()}
+        config = _config(fields, source)
+        weights = _weights(
+            reader, config, source, lambda done: progress(f"converting {name}", done)
+        )
+        config["tie_word_embeddings"] = "lm_head.weight" not in weights
+        _save(weights, target / "model.safetensors")
+        _write_config(config, target)
+        _write_tokenizer(fields, source, target)
+    except (BaseModelError, OSError):
+        raise
+    except Exception as error:  # the reader raises whatever a broken file leads to
+        raise BaseModelError(
+            f"{source}: not a GGUF file that can be converted ({type(error).__name__}: {error}); "
+            f"reinstall the package it came with"
+        ) from error
+    progress(f"converting {name}", 1.0)
+
+
+def _weights(
+    reader: gguf.GGUFReader,
+    config: dict[str, Any],
+    source: Path,
+    progress: Callable[[float], None],
+) -> dict[str, NDArray[np.float16]]:
     weights: dict[str, NDArray[np.float16]] = {}
     for i, tensor in enumerate(reader.tensors):
         key = _checkpoint_key(tensor.name, source)
         full = gguf.dequantize(tensor.data, tensor.tensor_type)
         weights[key] = unpermuted(key, full, config).astype(np.float16)
-        progress(f"converting {name}", _SOURCE_SHARE * (i + 1) / len(reader.tensors))
-    config["tie_word_embeddings"] = "lm_head.weight" not in weights
-    _save(weights, target / "model.safetensors")
-    _write_json(target / "config.json", config)
-    _write_json(
-        target / "generation_config.json",
-        {key: config[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id")},
-    )
-    progress("writing the tokenizer", 0.95)
-    _write_tokenizer(fields, target)
-    progress("done", 1.0)
+        progress(_WEIGHTS_SHARE * (i + 1) / len(reader.tensors))
+    return weights
 
 
 def unpermuted(key: str, weight: NDArray[Any], config: dict[str, Any]) -> NDArray[Any]:
@@ -97,7 +105,10 @@ def _checkpoint_key(name: str, source: Path) -> str:
     raise BaseModelError(f"{source}: unexpected tensor {name!r}; this model is not supported")
 
 
-def _config(fields: dict[str, Any]) -> dict[str, Any]:
+def _config(fields: dict[str, Any], source: Path) -> dict[str, Any]:
+    architecture = fields.get("general.architecture")
+    if architecture != "llama":
+        raise BaseModelError(f"{source}: a GGUF of {architecture!r}; only Llama ones are converted")
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
@@ -124,47 +135,54 @@ def _save(weights: dict[str, NDArray[np.float16]], path: Path) -> None:
     save_file({k: np.ascontiguousarray(w) for k, w in weights.items()}, path, {"format": "pt"})
 
 
+def _write_config(config: dict[str, Any], target: Path) -> None:
+    special = {key: config[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    _write_json(target / "config.json", config)
+    _write_json(target / "generation_config.json", special)
+
+
 def _write_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value, indent=2) + "\n")
 
 
-def _write_tokenizer(fields: dict[str, Any], target: Path) -> None:
+def _write_tokenizer(fields: dict[str, Any], source: Path, target: Path) -> None:
     """Byte-level BPE with single digits, as SmolLM2's own tokenizer is."""
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers  # heavy, as above
-
-    if fields.get("tokenizer.ggml.pre") != "smollm":
-        raise BaseModelError(
-            f"a GGUF with the pre-tokenizer {fields.get('tokenizer.ggml.pre')!r}; only that of "
-            f"SmolLM2 is converted"
-        )
+    kind = fields.get("tokenizer.ggml.pre")
+    if kind != "smollm":
+        raise BaseModelError(f"{source}: pre-tokenizer {kind!r}; only that of SmolLM2 is converted")
     tokens: list[str] = fields["tokenizer.ggml.tokens"]
-    merges = [tuple(merge.split(" ")) for merge in fields["tokenizer.ggml.merges"]]
-    tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate(tokens)}, merges))
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Digits(individual_digits=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False),
-        ]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    types = fields["tokenizer.ggml.token_type"]
+    types: list[int] = fields["tokenizer.ggml.token_type"]
     control = [token for token, kind in zip(tokens, types, strict=True) if kind == _CONTROL]
-    tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in control])
-    tokenizer.save(str(target / "tokenizer.json"))
+    merges = [(left, right) for left, right in map(str.split, fields["tokenizer.ggml.merges"])]
+    _save_tokenizer(tokens, merges, control, target / "tokenizer.json")
+    special = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "clean_up_tokenization_spaces": False,
         "model_max_length": fields["llama.context_length"],
         "additional_special_tokens": control,
         **{
-            name: tokens[fields[f"tokenizer.ggml.{key}_token_id"]]
-            for name, key in {
-                "bos_token": "bos",
-                "eos_token": "eos",
-                "unk_token": "unknown",
-                "pad_token": "padding",
-            }.items()
+            f"{ours}_token": tokens[fields[f"tokenizer.ggml.{theirs}_token_id"]]
+            for ours, theirs in special.items()
         },
     }
     _write_json(target / "tokenizer_config.json", settings)
     (target / "chat_template.jinja").write_text(fields["tokenizer.chat_template"])
+
+
+def _save_tokenizer(
+    tokens: list[str], merges: list[tuple[str, str]], control: list[str], path: Path
+) -> None:
+    import tokenizers as tk  # heavy, and only a conversion needs it
+
+    tokenizer = tk.Tokenizer(tk.models.BPE({token: i for i, token in enumerate(tokens)}, merges))
+    tokenizer.pre_tokenizer = tk.pre_tokenizers.Sequence(
+        [
+            tk.pre_tokenizers.Digits(individual_digits=True),
+            tk.pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    tokenizer.decoder = tk.decoders.ByteLevel()
+    special = [tk.AddedToken(token, special=True, normalized=False) for token in control]
+    tokenizer.add_special_tokens(special)
+    tokenizer.save(str(path))

@@ -42,7 +42,7 @@ class Located:
         """
         line, column, node = 0, 0, self.tree
         for step in loc:
-            if isinstance(node, CommentedMap) and step in node:
+            if isinstance(node, CommentedMap) and step in (node.lc.data or ()):
                 line, column = node.lc.key(step) if key else node.lc.value(step)
             elif isinstance(node, CommentedSeq) and isinstance(step, int) and step < len(node):
                 line, column = node.lc.item(step)
@@ -65,7 +65,7 @@ class Located:
         if mark not in ("|", ">"):
             column += offset + (mark in ("'", '"'))
             return line, min(column, len(lines[line - 1]))
-        before = str(self.at(loc))[:offset]
+        before = str(self.at(self._existing((), loc)))[:offset]
         line += 1 + before.count("\n")
         indent = len(lines[line - 1]) - len(lines[line - 1].lstrip())
         return line, 1 + indent + len(before) - (before.rfind("\n") + 1)
@@ -154,7 +154,7 @@ def parse(text: str, file: str) -> Located:
         line, column = error.line + 1, error.column + 1
         found = fault_at(file, text, line, column, error.message)
     except (YAMLError, ValueError) as error:
-        found = fault_at(file, text, 1, 1, f"not YAML: {error}")
+        found = fault_at(file, text, 1, 1, f"not YAML: {str(error).splitlines()[0]}")
     except RecursionError:
         found = fault_at(file, text, 1, 1, "nested too deeply")
     raise DefinitionError([found])

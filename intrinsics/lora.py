@@ -108,26 +108,28 @@ class AdapterBank:
         active = self._active
         if active is None:
             return out
-        stack = self._stack(active.names).get(module)
+        stack = self._stack(active.names, module)
         if stack is None:
             return out
         delta = torch.bmm(torch.bmm(x[0][active.index], stack.a), stack.b)
         out[0].index_add_(0, active.targets, delta.flatten(0, 1)[active.real])
         return out
 
-    def _stack(self, names: tuple[str, ...]) -> Mapping[str, _Stack]:
-        if any(low.a.requires_grad for n in names for low in self._adapters[n].modules.values()):
-            return self._stacked(names)  # weights in training change between two forwards
+    def _stack(self, names: tuple[str, ...], module: str) -> _Stack | None:
+        """The stacked weights of one module; kept, unless they are in training and change."""
+        lows = [self._adapters[name].modules.get(module) for name in names]
+        if all(low is None for low in lows):
+            return None
+        if any(low is not None and low.a.requires_grad for low in lows):
+            return _stack(lows)
         if names not in self._stacks:
             while len(self._stacks) >= _STACKS_KEPT:
                 self._stacks.pop(next(iter(self._stacks)))
-            self._stacks[names] = self._stacked(names)
-        return self._stacks[names]
-
-    def _stacked(self, names: tuple[str, ...]) -> dict[str, _Stack]:
-        adapters = [self._adapters[name] for name in names]
-        modules = sorted({module for adapter in adapters for module in adapter.modules})
-        return {module: _stack([a.modules.get(module) for a in adapters]) for module in modules}
+            self._stacks[names] = {}
+        stacks = self._stacks[names]
+        if module not in stacks:
+            stacks[module] = _stack(lows)
+        return stacks[module]
 
 
 class _Hook:

@@ -82,6 +82,13 @@ class Template:
         known = meta.find_undeclared_variables(tree)
         return frozenset(path for path, _ in _paths(tree, known))
 
+    @cached_property
+    def tested(self) -> frozenset[str]:
+        """The names it asks about with `is defined`."""
+        tests = _ENVIRONMENT.parse(self.source).find_all(nodes.Test)
+        found = (test.node for test in tests if test.name == "defined")
+        return frozenset(node.name for node in found if isinstance(node, nodes.Name))
+
     def render(self, names: Mapping[str, Any]) -> str:
         """The text. Raises: TemplateFault: a value is missing, or the text grew too long."""
         pieces: list[str] = []

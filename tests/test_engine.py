@@ -113,7 +113,9 @@ def test_generation_equals_transformers_greedy_generate(architecture: str) -> No
         eos_token_id=engine.chat.end_id,
         pad_token_id=engine.chat.end_id,
     )
-    assert list(reply.ids) == [i for i in expected[0, len(head) :].tolist() if i != engine.chat.end_id]
+    assert list(reply.ids) == [
+        i for i in expected[0, len(head) :].tolist() if i != engine.chat.end_id
+    ]
     assert talk.messages[-1] == Message(role="assistant", content=reply.text)
     assert reply.ledger.computed == talk.cached
 

@@ -88,7 +88,10 @@ def test_what_a_conversation_refuses(chat: ChatFormat) -> None:
         (None, "no chat template; write one to chat_template.jinja"),
         ("{{ messages|length }}" + CHAT_TEMPLATE, "not append-only: adding message 2"),
         ("{% for m in messages %}{{ m.role }}{% endfor %}", "does not render the content"),
-        (CHAT_TEMPLATE.replace("assistant\n{% endif", "assistant\n<think>{% endif"), "opens a reply with"),
+        (
+            CHAT_TEMPLATE.replace("assistant\n{% endif", "assistant\n<think>{% endif"),
+            "opens a reply with",
+        ),
     ],
 )
 def test_a_template_that_would_rewrite_the_past_is_refused(

@@ -1,0 +1,139 @@
+"""A checked chain: from YAML or Python, to a run, a drawing, or YAML again."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from intrinsics.catalogue import Catalogue
+from intrinsics.library import library_path
+from intrinsics.located import unknown
+
+from . import draw
+from .checking import faults_of
+from .dumper import to_yaml
+from .errors import ChainDefinitionError, InputError
+from .functions import Callables, allowed
+from .inputs import RunInput
+from .loader import read
+from .model import ChainModel
+from .places import Places
+
+if TYPE_CHECKING:
+    from intrinsics.conversation import Conversation
+    from intrinsics.engine import Engine
+
+    from .events import Event
+    from .runner import Answer, RunResult
+
+
+class Chain:
+    """A model that was found free of faults. Two chains are equal if their models are."""
+
+    def __init__(
+        self,
+        model: ChainModel,
+        places: Places,
+        catalogue: Catalogue | None = None,
+        functions: Callables | None = None,
+    ) -> None:
+        """Check a model. Raises: ChainDefinitionError: with every fault, each at its place."""
+        self.model = model
+        self.functions: Callables = functions or {}
+        faults = faults_of(model, places, catalogue or Catalogue(), self.functions)
+        if faults:
+            raise ChainDefinitionError(faults)
+
+    @staticmethod
+    def load(
+        source: str | Path,
+        *,
+        catalogue: Catalogue | None = None,
+        functions: Iterable[Callable[..., Any]] = (),
+    ) -> Chain:
+        """Read a YAML file, or a shipped chain by its name.
+
+        `functions` are all that the file may call. Nothing in it is run by reading it.
+        Raises: ChainDefinitionError: it is wrong; InputError: there is no such file or name.
+        """
+        path = find(source)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: cannot be read as UTF-8 text ({error})") from error
+        model, places = read(text, str(path))
+        return Chain(model, places, catalogue, allowed(functions))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Chain) and self.model == other.model
+
+    def __hash__(self) -> int:
+        return hash(self.to_yaml())
+
+    @property
+    def name(self) -> str:
+        """The chain's own name."""
+        return self.model.name
+
+    def to_yaml(self) -> str:
+        """The YAML spelling; reads back to an equal chain."""
+        return to_yaml(self.model)
+
+    def mermaid(self) -> str:
+        """A drawing in Mermaid's syntax."""
+        return draw.mermaid(self.model)
+
+    def dot(self) -> str:
+        """A drawing in Graphviz's language."""
+        return draw.dot(self.model)
+
+    def run(
+        self, engine: Engine, given: RunInput, conversation: Conversation | None = None
+    ) -> RunResult:
+        """Run it to the end. Raises: ChainRunError, InputError."""
+        from .runner import run_sync  # the engine's modules, which reading a chain does not need
+
+        return run_sync(self, engine, given, conversation)
+
+    async def arun(
+        self,
+        engine: Engine,
+        given: RunInput,
+        conversation: Conversation | None = None,
+        answer: Answer | None = None,
+    ) -> RunResult:
+        """`run`, for code with an event loop; `answer` serves ask nodes."""
+        from .runner import run  # as above
+
+        return await run(self, engine, given, conversation, answer)
+
+    def stream(
+        self,
+        engine: Engine,
+        given: RunInput,
+        conversation: Conversation | None = None,
+        answer: Answer | None = None,
+    ) -> AsyncIterator[Event]:
+        """Run it and tell what happens. Raises: ChainRunError, InputError."""
+        from .runner import Run  # as above
+
+        return Run(self, engine, given, conversation, answer).events()
+
+
+def shipped() -> Sequence[str]:
+    """The names of the chains that come along."""
+    return sorted(path.stem for path in (library_path() / "chains").glob("*.yaml"))
+
+
+def find(source: str | Path) -> Path:
+    """The file of a chain. Raises: InputError: neither a file nor a shipped name."""
+    path = Path(source)
+    if path.is_file():
+        return path
+    named = library_path() / "chains" / f"{source}.yaml"
+    if named.is_file():
+        return named
+    if path.suffix:
+        raise InputError(f"{source}: there is no such file")
+    raise InputError(f"{unknown('chain', str(source), shipped())}; or give a file")

@@ -1,0 +1,287 @@
+"""A whole chain, checked before it runs: every fault at once, each at its place."""
+
+from __future__ import annotations
+
+import keyword
+from collections.abc import Iterator, Mapping
+from typing import TypeAlias
+
+from intrinsics import template as jinja
+from intrinsics.catalogue import Catalogue
+from intrinsics.errors import DefinitionError, Fault, RequestError
+from intrinsics.located import Loc, unknown
+from intrinsics.spec import Definition
+
+from .expression import Ref, refs
+from .flowcheck import FlowCheck
+from .functions import Callables, return_type, signature_faults
+from .model import END, RESERVED, START, Ask, ChainModel, Check, Function, Say, Turn, templates
+from .parsing import ExpressionFault
+from .places import Places
+from .types import (
+    Bool,
+    Number,
+    Opaque,
+    Record,
+    Text,
+    Type,
+    check_condition,
+    of_output,
+    of_python,
+    shape_of,
+    type_of,
+)
+
+Definitions: TypeAlias = Mapping[str, Definition]
+
+_REPLY = Record(
+    {"text": Text(), "finish": Text(("end", "length", "stop"), "finish"), "attempts": Number(1)}
+)
+_SAID = Record({"text": Text()})
+_FIELDS: dict[str, Type] = {
+    "str": Text(),
+    "int": Number(),
+    "float": Number(),
+    "bool": Bool(),
+    "list[str]": Opaque(),
+}
+
+
+def faults_of(
+    model: ChainModel, places: Places, catalogue: Catalogue, functions: Callables
+) -> list[Fault]:
+    """Everything wrong with a chain."""
+    return list(_Checker(model, places, catalogue, functions).faults())
+
+
+class _Checker:
+    def __init__(
+        self, model: ChainModel, places: Places, catalogue: Catalogue, functions: Callables
+    ) -> None:
+        self.model, self.places = model, places
+        self.catalogue, self.functions = catalogue, functions
+        self.flow = FlowCheck(model, places)
+        self.certain = self.flow.graph.certain()
+        self.definitions: dict[str, Definition] = {}
+
+    def faults(self) -> Iterator[Fault]:
+        yield from self._names()
+        yield from self._intrinsics()
+        self.scope = self._scope()
+        yield from self.flow.faults()
+        yield from self._conditions()
+        yield from self._calls()
+        yield from self._templates()
+        yield from self._output()
+        if self.flow.names_known:
+            yield from _Roles(self).faults()
+
+    def _names(self) -> Iterator[Fault]:
+        for kind, names in (("nodes", self.model.nodes), ("input", self.model.input)):
+            for name in names:
+                taken = name in RESERVED or keyword.iskeyword(name) or name in ("true", "false")
+                if kind == "nodes" and taken:
+                    message = f"{name!r} has a meaning of its own; choose another name"
+                    yield self.places.fault((kind, name), message)
+                elif not name.isidentifier():
+                    message = f"{name!r} is not a name; use letters, digits and _"
+                    yield self.places.fault((kind, name), message)
+
+    def _intrinsics(self) -> Iterator[Fault]:
+        for name, node in self.model.nodes.items():
+            if not isinstance(node, Check):
+                continue
+            for intrinsic, arguments in node.intrinsics.items():
+                loc: Loc = ("nodes", name, "check", intrinsic)
+                try:
+                    definition = self.catalogue.get(intrinsic)
+                except RequestError as error:
+                    yield self.places.fault(loc, str(error))
+                    continue
+                except DefinitionError as error:
+                    yield from error.faults
+                    continue
+                self.definitions[intrinsic] = definition
+                yield from self._arguments(loc, definition, arguments)
+
+    def _arguments(
+        self, loc: Loc, definition: Definition, given: Mapping[str, str]
+    ) -> Iterator[Fault]:
+        for key in given:
+            if key not in definition.arguments:
+                message = unknown(f"argument of {definition.name}", key, definition.arguments)
+                yield self.places.fault((*loc, key), message)
+        for key, what in definition.arguments.items():
+            if key not in given:
+                message = f"{definition.name} needs the argument {key!r}: {what}"
+                yield self.places.fault(loc, message)
+
+    def _scope(self) -> Record:
+        fields: dict[str, Type] = {
+            "input": Record({name: _FIELDS[f.type] for name, f in self.model.input.items()}),
+            "user": Text(),
+            "messages": Opaque(),
+            "documents": Opaque(),
+        }
+        for name, node in self.model.nodes.items():
+            fields[name] = self._type_of(node)
+        return Record(fields)
+
+    def _type_of(self, node: object) -> Type:
+        if isinstance(node, Turn):
+            return _REPLY
+        if isinstance(node, Say | Ask):
+            return _SAID
+        if isinstance(node, Check):
+            known = [name for name in node.intrinsics if name in self.definitions]
+            verdicts = {name: of_output(self.definitions[name].output, name) for name in known}
+            if len(node.intrinsics) == 1 and verdicts:
+                [one] = verdicts.values()
+                return Record({**one.fields, **verdicts}, one.labels, one.source)
+            return Record(dict(verdicts)) if len(known) == len(node.intrinsics) else _UNKNOWN
+        call = self.functions.get(node.call) if isinstance(node, Function) else None
+        return Record({"value": of_python(return_type(call))}) if call else _UNKNOWN
+
+    def _readable(self, ref: Ref, where: str, certain: frozenset[str]) -> Iterator[ExpressionFault]:
+        name = ref.path[0]
+        if name in self.model.nodes and name not in certain:
+            message = f"{where} reads {name!r}, which may not have run by then"
+            yield ExpressionFault(message, ref.at)
+
+    def _known(self, ref: Ref) -> bool:
+        """False where the type of what it reads could not be found, which is reported already."""
+        return self.scope.fields.get(ref.path[0]) is not _UNKNOWN
+
+    def _conditions(self) -> Iterator[Fault]:
+        for index, edge in enumerate(self.model.flow):
+            if edge.when is None:
+                continue
+            certain = self.certain.get(edge.source, frozenset(self.model.nodes))
+            found: list[ExpressionFault] = []
+            if all(map(self._known, refs(edge.when))):
+                found += check_condition(edge.when, self.scope)
+            for ref in refs(edge.when):
+                found += self._readable(ref, f"the edge from {edge.source!r}", certain)
+            for fault in found:
+                yield self.places.fault(("flow", index, "when"), fault.message, fault.at)
+
+    def _calls(self) -> Iterator[Fault]:
+        for name, node in self.model.nodes.items():
+            if not isinstance(node, Function):
+                continue
+            loc: Loc = ("nodes", name, "function")
+            call = self.functions.get(node.call)
+            if call is None:
+                message = unknown("function", node.call, self.functions)
+                yield self.places.fault((*loc, "call"), f"{message}; register it in code")
+                continue
+            for message in signature_faults(call, node.arguments):
+                yield self.places.fault(loc, message)
+            certain = self.certain.get(name, frozenset(self.model.nodes)) - {name}
+            for key, operand in node.arguments.items():
+                for ref in refs(operand):
+                    try:
+                        if self._known(ref):
+                            type_of(ref, self.scope)
+                        found = list(self._readable(ref, f"{name!r}", certain))
+                    except ExpressionFault as error:
+                        found = [error]
+                    for fault in found:
+                        place = (*loc, "arguments", key)
+                        yield self.places.fault(place, fault.message, fault.at)
+
+    def _templates(self) -> Iterator[Fault]:
+        for one in templates(self.model):
+            extra = {"attempt"} if one.node and isinstance(self.model.nodes[one.node], Turn) else ()
+            certain = self.certain.get(str(one.node), frozenset(self.model.nodes)) - {one.node}
+            yield from self._template(one.loc, one.text, f"{one.node!r}", frozenset(certain), extra)
+
+    def _output(self) -> Iterator[Fault]:
+        text = self.model.output
+        if text is None:
+            return
+        certain = self.certain.get(END, frozenset(self.model.nodes))
+        yield from self._template(("output",), text, "the output", certain, {"said"})
+
+    def _template(
+        self,
+        loc: Loc,
+        text: str,
+        where: str,
+        certain: frozenset[str | None] | frozenset[str],
+        extra: set[str] | tuple[()],
+    ) -> Iterator[Fault]:
+        shape = {name: shape_of(kind) for name, kind in self.scope.fields.items()}
+        parsed = jinja.Template(text)
+        faults = parsed.check({**shape, **dict.fromkeys(extra)})
+        for fault in faults:
+            yield self.places.fault(loc, fault.message, fault.offset)
+        if faults:
+            return
+        for name in sorted({path[0] for path in parsed.paths} - parsed.tested):
+            if name in self.model.nodes and name not in certain:
+                message = (
+                    f"{where} reads {name!r}, which may not have run by then; "
+                    f"guard it with {{% if {name} is defined %}}"
+                )
+                yield self.places.fault(loc, message, text.find(name))
+
+
+_UNKNOWN: Type = Opaque()
+
+
+class _Roles:
+    """Which role's message can be the last one at each node, and who can't work with that."""
+
+    def __init__(self, checker: _Checker) -> None:
+        self.model, self.places = checker.model, checker.places
+        self.definitions: Definitions = checker.definitions
+        self.before = self._spread()
+
+    def faults(self) -> Iterator[Fault]:
+        for name, node in self.model.nodes.items():
+            roles = self.before.get(name, set())
+            if isinstance(node, Turn) and node.prompt is None and "assistant" in roles:
+                message = (
+                    f"{name!r} may come right after an assistant message and would reply to "
+                    f"itself; give it a prompt, or an ask node before"
+                )
+                yield self.places.fault(("nodes", name), message)
+            if isinstance(node, Check):
+                yield from self._reads(name, node, roles)
+
+    def _reads(self, name: str, node: Check, roles: set[str]) -> Iterator[Fault]:
+        for intrinsic in node.intrinsics:
+            definition = self.definitions.get(intrinsic)
+            wrong = roles - {definition.reads.last} if definition else set()
+            if definition and wrong:
+                message = (
+                    f"{intrinsic} judges the last {definition.reads.last} message, but at {name!r} "
+                    f"the last one may be the {min(wrong)}'s; move it"
+                )
+                yield self.places.fault(("nodes", name, "check", intrinsic), message)
+
+    def _spread(self) -> dict[str, set[str]]:
+        """A fixed point over the flow. Going back to a turn also undoes its messages."""
+        before: dict[str, set[str]] = {START: {"user"}}
+        hops = [
+            (edge.source, edge.target, edge.at_most is not None) for edge in self.model.flow
+        ] + [(edge.source, edge.then, False) for edge in self.model.flow if edge.then]
+        changed = True
+        while changed:
+            changed = False
+            for source, target, back in hops:
+                undone = back and isinstance(self.model.nodes.get(target), Turn)
+                new = set() if undone else self._after(source, before.get(source, set()))
+                known = before.setdefault(target, set())
+                changed = changed or not new <= known
+                known |= new
+        return before
+
+    def _after(self, name: str, roles: set[str]) -> set[str]:
+        node = self.model.nodes.get(name)
+        if isinstance(node, Turn | Say):
+            return {"assistant"} if roles else set()
+        if isinstance(node, Ask):
+            return {"user"} if roles else set()
+        return roles

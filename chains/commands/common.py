@@ -1,0 +1,142 @@
+"""What several commands share: their options, the engine, input files, and printing."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from intrinsics import Engine
+
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="DIR|OWNER/NAME",
+        help="Base model: a directory, or a hub name (the only thing that uses the network). "
+        "Without it: the packaged SmolLM2-135M-Instruct.",
+    ),
+]
+FoldersOption = Annotated[
+    list[Path] | None,
+    typer.Option("--intrinsics", metavar="DIR", help="A further folder of intrinsics; repeatable."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object, nothing else.")]
+InputOption = Annotated[
+    str | None,
+    typer.Option(
+        "--input",
+        "-i",
+        metavar="FILE",
+        help='JSON: {"messages": [{"role", "content"}], "documents": [{"id", "text"}], '
+        '"inputs": {}}; every key optional, "-" reads stdin.',
+    ),
+]
+MessageOption = Annotated[
+    str | None,
+    typer.Option("--message", "-m", help="A user message, added after those of --input."),
+]
+DocumentsOption = Annotated[
+    list[Path] | None,
+    typer.Option("--docs", "-d", metavar="FILE", help="A text file as document; repeatable."),
+]
+
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+"""Messages and progress: never on stdout, where results go."""
+
+
+def load_engine(model: str | None, folders: Sequence[Path] | None) -> Engine:
+    """Load the engine, with a progress bar for what takes long. Offline unless a hub is named.
+
+    Raises: BaseModelError, TemplateError, RequestError.
+    """
+    if model is None or Path(model).expanduser().is_dir():
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    with errors.status("loading the base model") if errors.is_terminal else _nothing():
+        from transformers.utils.logging import disable_progress_bar  # seconds, with torch
+
+        from intrinsics import Engine
+
+        disable_progress_bar()
+    with loading_bar() as progress:
+        return Engine.load(model, folders=tuple(folders or ()), progress=progress)
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+class _Bar:
+    """A callable `(what, share)` that draws a bar on stderr from its first call on."""
+
+    def __init__(self) -> None:
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            console=errors,
+            transient=True,
+        )
+        self._tasks: dict[str, Any] = {}
+
+    def __call__(self, what: str, share: float) -> None:
+        """Show that `share` of `what` is done."""
+        if what not in self._tasks:
+            if not errors.is_terminal:
+                errors.print(f"{what} ...")
+            elif not self._tasks:
+                self._bar.start()
+            self._tasks[what] = self._bar.add_task(what, total=1.0)
+        self._bar.update(self._tasks[what], completed=share)
+
+    def close(self) -> None:
+        """Remove the bar."""
+        self._bar.stop()
+
+
+@contextmanager
+def loading_bar() -> Iterator[_Bar]:
+    """A progress bar on stderr that appears only when there is something to tell."""
+    bar = _Bar()
+    try:
+        yield bar
+    finally:
+        bar.close()
+
+
+def read_json(path: str) -> dict[str, Any]:
+    """The JSON object in a file, or on stdin for "-". Raises: InputError: there is none."""
+    name = "stdin" if path == "-" else path
+    try:
+        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{name}: cannot be read as UTF-8 text ({error})") from error
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{name}: not JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise InputError(f"{name}: must be a JSON object with messages, documents or inputs")
+    return data
+
+
+def print_json(data: object) -> None:
+    """One JSON object on stdout."""
+    sys.stdout.write(json.dumps(data, ensure_ascii=False, indent=2) + "\n")

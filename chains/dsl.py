@@ -1,0 +1,295 @@
+"""The Python spelling of a chain: class attributes are nodes, operators are edges and conditions.
+
+    class Guarded(Definition):
+        screen = check("safety")
+        refuse = say("I can't help with that.")
+        reply = turn(max_tokens=160)
+        flow = [
+            START >> screen,
+            screen.when(screen.value == "unsafe") >> refuse >> END,
+            screen.otherwise >> reply >> END,
+        ]
+
+A name is written once, so editors can complete, find and rename it. A condition is data, not a
+lambda: it is checked when the chain is built, drawn on the edge and written to YAML.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from intrinsics.catalogue import Catalogue
+from intrinsics.located import Loc
+
+from . import expression as tree
+from .chain import Chain
+from .functions import allowed, name_of
+from .model import END as END_NAME
+from .model import PYTHON_TYPES, Ask, ChainModel, Check, Edge, Field_, Function, Say, Turn
+from .model import START as START_NAME
+from .model import Node as NodeModel
+from .places import CodePlace, CodePlaces, caller
+
+
+class Condition:
+    """A condition, to be joined by `&`, `|` and `~`."""
+
+    def __init__(self, build: Callable[[], tree.Tree]) -> None:
+        self.build = build
+
+    def __and__(self, other: Condition) -> Condition:
+        return Condition(lambda: tree.join("and", (self.build(), other.build())))
+
+    def __or__(self, other: Condition) -> Condition:
+        return Condition(lambda: tree.join("or", (self.build(), other.build())))
+
+    def __invert__(self) -> Condition:
+        return Condition(lambda: tree.Not(self.build()))
+
+    def __bool__(self) -> bool:
+        raise TypeError("a condition has no value before the run; join conditions by &, | and ~")
+
+
+class Value(Condition):
+    """Something a node leaves in the state; compare it to get a condition."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, node: Node | None, path: tuple[str, ...], label: str | None = None) -> None:
+        self._node, self._path, self._label = node, path, label
+        super().__init__(self.ref)
+
+    def ref(self) -> tree.Ref:
+        """The name in the state, known once the class is complete."""
+        first = () if self._node is None else (self._node.name,)
+        return tree.Ref((*first, *self._path), self._label)
+
+    def is_in(self, *items: tree.Scalar) -> Condition:
+        """Whether it is one of several literals."""
+        constants = tuple(tree.Constant(item) for item in items)
+        return Condition(lambda: tree.Member(self.ref(), constants))
+
+    def __eq__(self, other: Value | tree.Scalar) -> Condition:  # type: ignore[override]
+        return self._compare("==", other)
+
+    def __ne__(self, other: Value | tree.Scalar) -> Condition:  # type: ignore[override]
+        return self._compare("!=", other)
+
+    def __lt__(self, other: Value | float) -> Condition:
+        return self._compare("<", other)
+
+    def __le__(self, other: Value | float) -> Condition:
+        return self._compare("<=", other)
+
+    def __gt__(self, other: Value | float) -> Condition:
+        return self._compare(">", other)
+
+    def __ge__(self, other: Value | float) -> Condition:
+        return self._compare(">=", other)
+
+    def _compare(self, word: tree.Operator, other: Value | tree.Scalar) -> Condition:
+        def build() -> tree.Tree:
+            right = other.ref() if isinstance(other, Value) else tree.Constant(other)
+            return tree.Compare(self.ref(), word, right)
+
+        return Condition(build)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One intrinsic's part of a check node."""
+
+    node: Node
+    intrinsic: str
+
+    @property
+    def value(self) -> Value:
+        """Its value: a label, a truth value or a number."""
+        return Value(self.node, (self.intrinsic, "value"))
+
+    def p(self, label: str) -> Value:
+        """The probability of a label."""
+        return Value(self.node, (self.intrinsic, "p"), label)
+
+
+@dataclass(frozen=True)
+class _Arrow:
+    """An edge without its names yet."""
+
+    source: Node
+    target: Node
+    when: Condition | None
+    otherwise: bool
+    place: CodePlace
+    at_most: int | None = None
+    then: Node | None = None
+
+    def edge(self) -> Edge:
+        return Edge(
+            source=self.source.name,
+            target=self.target.name,
+            when=None if self.when is None else self.when.build(),
+            otherwise=self.otherwise,
+            at_most=self.at_most,
+            then=None if self.then is None else self.then.name,
+        )
+
+
+@dataclass(frozen=True)
+class Path:
+    """Edges in a row; `>>` goes on from the last one's target."""
+
+    arrows: tuple[_Arrow, ...]
+
+    def __rshift__(self, target: Node) -> Path:
+        return Path((*self.arrows, _Arrow(self.arrows[-1].target, target, None, False, caller())))
+
+
+@dataclass(frozen=True)
+class Exit:
+    """One of several ways out of a node."""
+
+    source: Node
+    when: Condition | None
+
+    def __rshift__(self, target: Node) -> Path:
+        return Path((_Arrow(self.source, target, self.when, self.when is None, caller()),))
+
+    def again(self, target: Node, *, at_most: int, then: Node) -> Path:
+        """Go back to `target`, at most that many times in a run; after that go to `then`."""
+        otherwise = self.when is None
+        return Path((_Arrow(self.source, target, self.when, otherwise, caller(), at_most, then),))
+
+
+@dataclass(eq=False)
+class Node:
+    """A node of a chain. Its name is that of the attribute it is assigned to."""
+
+    model: NodeModel | None
+    place: CodePlace
+    call: Callable[..., Any] | None = None
+    arguments: dict[str, Value | tree.Scalar] = field(default_factory=dict)
+    name: str = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __rshift__(self, target: Node) -> Path:
+        return Path((_Arrow(self, target, None, False, caller()),))
+
+    def when(self, condition: Condition) -> Exit:
+        """The way out if a condition holds; ways are tried in the order of the flow."""
+        return Exit(self, condition)
+
+    @property
+    def otherwise(self) -> Exit:
+        """The way out if no condition held."""
+        return Exit(self, None)
+
+    def __getitem__(self, intrinsic: str) -> Verdict:
+        """One of a check node's verdicts."""
+        return Verdict(self, intrinsic)
+
+    @property
+    def value(self) -> Value:
+        """The value of a check node with one intrinsic, or of a function node."""
+        return Value(self, ("value",))
+
+    def p(self, label: str) -> Value:
+        """A label's probability, of a check node with one intrinsic."""
+        return Value(self, ("p",), label)
+
+    @property
+    def text(self) -> Value:
+        """The text of a turn, say or ask node."""
+        return Value(self, ("text",))
+
+    def built(self) -> NodeModel:
+        """The node as data."""
+        if self.call is not None:
+            given = {
+                key: value.ref() if isinstance(value, Value) else tree.Constant(value)
+                for key, value in self.arguments.items()
+            }
+            return Function(call=name_of(self.call), arguments=given)
+        assert self.model is not None
+        return self.model
+
+
+START = Node(None, CodePlace("", 1, 1), name=START_NAME)
+END = Node(None, CodePlace("", 1, 1), name=END_NAME)
+
+
+def turn(prompt: str | None = None, **sampling: Any) -> Node:
+    """The base model replies; see `chains.model.Turn` for the sampling values."""
+    return Node(Turn(prompt=prompt, **sampling), caller())
+
+
+def check(*intrinsics: str, arguments: dict[str, dict[str, str]] | None = None) -> Node:
+    """Intrinsics judge the conversation, in one fan-out."""
+    given = {name: (arguments or {}).get(name, {}) for name in intrinsics}
+    return Node(Check(intrinsics=given), caller())
+
+
+def say(text: str) -> Node:
+    """A fixed text becomes an assistant message."""
+    return Node(Say(text=text), caller())
+
+
+def ask(question: str) -> Node:
+    """A human is asked."""
+    return Node(Ask(question=question), caller())
+
+
+def function(call: Callable[..., Any], **arguments: Value | tree.Scalar) -> Node:
+    """A typed module-level Python function is called, sync or async."""
+    return Node(None, caller(), call, arguments)
+
+
+def given(name: str) -> Value:
+    """An input of the chain."""
+    return Value(None, ("input", name))
+
+
+class Definition:
+    """Subclass it to define a chain; `chain()` checks and builds it.
+
+    Attributes: nodes, `flow`, and optionally `name` (else the class's, in snake case), `system`,
+    `description`, `version`, `inputs` (name to type, or to a pair of type and default), `output`.
+    """
+
+    flow: ClassVar[Iterable[Path]]
+
+    @classmethod
+    def chain(cls, catalogue: Catalogue | None = None) -> Chain:
+        """The checked chain. Raises: ChainDefinitionError: every fault, at its place in the code."""
+        nodes = {name: node for name, node in vars(cls).items() if isinstance(node, Node)}
+        arrows = [arrow for path in cls.flow for arrow in path.arrows]
+        places: dict[Loc, CodePlace] = {(): arrows[0].place}
+        places |= {("nodes", name): node.place for name, node in nodes.items()}
+        places |= {("flow", i): arrow.place for i, arrow in enumerate(arrows)}
+        inputs = getattr(cls, "inputs", {})
+        model = ChainModel(
+            name=getattr(cls, "name", _snake(cls.__name__)),
+            version=getattr(cls, "version", 1),
+            description=getattr(cls, "description", None),
+            system=getattr(cls, "system", None),
+            input={name: _input(spec) for name, spec in inputs.items()},
+            nodes={name: node.built() for name, node in nodes.items()},
+            flow=tuple(arrow.edge() for arrow in arrows),
+            output=getattr(cls, "output", None),
+        )
+        functions = [node.call for node in nodes.values() if node.call is not None]
+        return Chain(model, CodePlaces(places), catalogue, allowed(functions))
+
+
+def _input(spec: Any) -> Field_:
+    kind, default = spec if isinstance(spec, tuple) else (spec, None)
+    names = {value: name for name, value in PYTHON_TYPES.items()}
+    return Field_.model_validate({"type": names.get(kind, kind), "default": default})
+
+
+def _snake(name: str) -> str:
+    return "".join(f"_{c.lower()}" if c.isupper() and i else c.lower() for i, c in enumerate(name))

@@ -1,0 +1,132 @@
+"""Where a user's lines come from: an editable prompt on a terminal, or a plain stream of lines."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+if TYPE_CHECKING:
+    from prompt_toolkit.key_binding import KeyBindings
+    from prompt_toolkit.formatted_text import FormattedText
+
+
+class Reader(Protocol):
+    """Gives one entry at a time."""
+
+    def read(self, prompt: str, status: str = "") -> str | None:
+        """The next entry, None at the end. Raises: KeyboardInterrupt: the user pressed Ctrl-C."""
+        ...
+
+    async def read_answer(self, prompt: str) -> str | None:
+        """The same from within a running turn."""
+        ...
+
+
+class LineReader:
+    """Lines of a stream, one entry each; what is not seen being typed is written out."""
+
+    def __init__(self, source: TextIO, out: TextIO) -> None:
+        self._source, self._out = source, out
+        self._typed = source.isatty()
+
+    def read(self, prompt: str, status: str = "") -> str | None:
+        """The next line without its end."""
+        if self._typed:
+            self._write(prompt)
+        line = self._source.readline()
+        if not line:
+            return None
+        entry = line.rstrip("\r\n")
+        if not self._typed:
+            self._write(f"{prompt}{entry}\n")
+        return entry
+
+    async def read_answer(self, prompt: str) -> str | None:
+        """The next line; nothing else happens until it is there."""
+        return self.read(prompt)
+
+    def _write(self, text: str) -> None:
+        self._out.write(text)
+        self._out.flush()
+
+
+class TerminalReader:
+    """A prompt with history, completion of commands, and pasting of several lines."""
+
+    def __init__(self, words: Iterable[str], history: Path) -> None:
+        """`words` are completed at the beginning of an entry; `history` is the file it is kept in."""
+        from prompt_toolkit import PromptSession  # 0.3 s, only where somebody types
+        from prompt_toolkit.completion import WordCompleter
+        from prompt_toolkit.styles import Style
+
+        self._session: PromptSession[str] = PromptSession(
+            history=_history(history),
+            completer=WordCompleter(list(words), sentence=True),
+            complete_while_typing=False,
+            key_bindings=_keys(),
+            style=Style.from_dict(
+                {"prompt": "bold ansicyan", "bottom-toolbar": "noreverse ansibrightblack"}
+            ),
+        )
+
+    def read(self, prompt: str, status: str = "") -> str | None:
+        """What the user enters; `status` stands in the last line of the screen meanwhile."""
+        try:
+            return self._session.prompt(_styled(prompt), bottom_toolbar=status or None)
+        except EOFError:
+            return None
+
+    async def read_answer(self, prompt: str) -> str | None:
+        """The same while a turn is waiting for it."""
+        try:
+            return await self._session.prompt_async(_styled(prompt), bottom_toolbar=None)
+        except EOFError:
+            return None
+
+
+def _styled(prompt: str) -> FormattedText:
+    from prompt_toolkit.formatted_text import FormattedText  # as above
+
+    return FormattedText([("class:prompt", prompt)])
+
+
+def _history(path: Path):  # type: ignore[no-untyped-def]
+    from prompt_toolkit.history import FileHistory, InMemoryHistory  # as above
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        return FileHistory(str(path))
+    except OSError:  # a read-only home: the session's own history has to do
+        return InMemoryHistory()
+
+
+def _keys() -> KeyBindings:
+    """Enter sends, Alt-Enter begins a new line."""
+    from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent  # as above
+
+    keys = KeyBindings()
+
+    @keys.add("escape", "enter")
+    def _new_line(event: KeyPressEvent) -> None:
+        event.current_buffer.insert_text("\n")
+
+    return keys
+
+
+@contextmanager
+def unechoed(stream: TextIO = sys.stdin) -> Iterator[None]:
+    """Keys pressed meanwhile are not written into the output; the next prompt gets them."""
+    import termios  # a terminal is there, so this module is too
+
+    settings = termios.tcgetattr(stream)
+    quiet = [*settings]
+    quiet[3] &= ~termios.ECHO
+    termios.tcsetattr(stream, termios.TCSANOW, quiet)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(stream, termios.TCSANOW, settings)

@@ -1,0 +1,218 @@
+"""How verdicts, ledgers and runs look in a terminal. Renderables from plain values, no output.
+
+Every bar and mark is readable without colour, and has a spelling in ASCII.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from rich.cells import cell_len
+from rich.text import Text
+
+Tone: TypeAlias = Literal["good", "bad", "plain"]
+Value: TypeAlias = str | bool | int | float
+
+STYLES: dict[Tone, str] = {"good": "green", "bad": "bright_red", "plain": "bright_blue"}
+DIM = "bright_black"
+ACCENT = "bright_cyan"
+EDGE = "yellow"
+_NARROW = 60  # below this width the marks of a fan-out are left out
+
+
+@dataclass(frozen=True)
+class Glyphs:
+    """The characters that drawings are made of."""
+
+    full: str
+    half: str
+    rest: str
+    reused: str
+    computed: str
+    arrow: str
+    dot: str
+    times: str
+    joint: tuple[str, str, str]
+    cut: str
+
+
+UNICODE = Glyphs("━", "╸", "─", "░", "█", "↳", "·", "×", ("┐", "┤", "┘"), "…")
+ASCII = Glyphs("=", "-", ".", ".", "#", "->", "|", "x", ("\\", "|", "/"), "...")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A verdict as it is shown: whose it is, its value in words, and how likely that is."""
+
+    intrinsic: str
+    words: str
+    probability: float
+    tone: Tone = "plain"
+
+
+def in_words(value: Value, distribution: dict[str, float], positive: str | None) -> Shown:
+    """A verdict in words: a label as it is, a probability as `P(label)`.
+
+    An enum or bool that has its positive label is "bad": it found what it looks for.
+    """
+    if isinstance(value, float):
+        label = positive or next((k for k, p in distribution.items() if p == value), "")
+        return Shown("", f"P({label})", value)
+    words = str(value).lower() if isinstance(value, bool) else str(value)
+    tone: Tone = "plain"
+    if positive is not None:
+        tone = "bad" if words == positive else "good"
+    return Shown("", words, distribution.get(words, 0.0), tone)
+
+
+def bar(share: float, width: int, glyphs: Glyphs, style: str) -> Text:
+    """A share from 0 to 1 as a line: heavy as far as it goes, light for the rest."""
+    halves = round(min(max(share, 0.0), 1.0) * width * 2)
+    full, half = divmod(halves, 2)
+    drawn = glyphs.full * full + (glyphs.half if half else "")
+    return Text.assemble((drawn, style), (glyphs.rest * (width - full - half), DIM))
+
+
+def badges(
+    shown: Sequence[Shown], width: int, glyphs: Glyphs, note: str = "", indent: int = 2
+) -> list[Text]:
+    """One line a verdict: name, value, bar, probability; `note` beside the last of them.
+
+    Verdicts read in one forward are joined by a bracket at the right.
+    """
+    names = max((cell_len(one.intrinsic) for one in shown), default=0)
+    values = max((cell_len(one.words) for one in shown), default=0)
+    marked = width >= _NARROW and bool(note)
+    fixed = indent + names + values + 4 + 6 + (cell_len(note) + 4 if marked else 0)
+    size = min(24, width - fixed - 1)
+    lines = []
+    for index, one in enumerate(shown):
+        style = STYLES[one.tone]
+        line = Text(" " * indent)
+        line.append(one.intrinsic.ljust(names + 2))
+        line.append(one.words.ljust(values + 2), f"bold {style}")
+        if size >= 4:
+            line.append_text(bar(one.probability, size, glyphs, style)).append("  ")
+        line.append(f"{one.probability:.2f}")
+        if marked:
+            line.append(_mark(index, len(shown), glyphs, note), DIM)
+        lines.append(line)
+    return lines
+
+
+def _mark(index: int, count: int, glyphs: Glyphs, note: str) -> str:
+    if count == 1:
+        return f"    {note}"
+    top, middle, bottom = glyphs.joint
+    if index == count - 1:
+        return f" {bottom}  {note}"
+    return f" {top if index == 0 else middle}"
+
+
+@dataclass
+class Costs:
+    """What a turn's verdicts and the turn itself cost, added up while it runs."""
+
+    reused: int = 0
+    computed: int = 0
+    base: int = 0
+    seconds: float = 0.0
+    verdicts: int = field(default=0)
+
+    @property
+    def as_lora(self) -> int:
+        """Tokens that ordinary LoRAs would have prefilled: each verdict's prefix and own tokens."""
+        return self.reused + self.computed
+
+    @property
+    def factor(self) -> float:
+        """How many times fewer tokens were computed for the verdicts."""
+        return self.as_lora / self.computed if self.computed else 1.0
+
+    def add(self, other: Costs) -> None:
+        """Add those of another turn. Changes: this one."""
+        self.reused += other.reused
+        self.computed += other.computed
+        self.base += other.base
+        self.seconds += other.seconds
+        self.verdicts += other.verdicts
+
+
+def times(factor: float, glyphs: Glyphs) -> str:
+    """`404×`, or `3.1×` below ten."""
+    return f"{factor:,.1f}{glyphs.times}" if factor < 10 else f"{factor:,.0f}{glyphs.times}"
+
+
+def figures(costs: Costs, glyphs: Glyphs) -> Text:
+    """The cost of the verdicts in numbers: `reused 1,204 · computed 9 · as LoRA prefills ...`."""
+    parts: list[Text] = []
+    if costs.verdicts:
+        parts += [
+            Text.assemble("reused ", (f"{costs.reused:,}", "bold")),
+            Text.assemble("computed ", (f"{costs.computed:,}", f"bold {ACCENT}")),
+            Text.assemble(
+                "as LoRA prefills ",
+                (f"{costs.as_lora:,}", "bold"),
+                (f" ({times(costs.factor, glyphs)})", f"bold {ACCENT}"),
+            ),
+        ]
+    parts.append(Text(f"{costs.base:,} base tokens", DIM))
+    parts.append(Text(f"{costs.seconds:.1f} s", DIM))
+    return Text(f" {glyphs.dot} ", DIM).join(parts)
+
+
+def tape(costs: Costs, width: int, glyphs: Glyphs) -> Text:
+    """All tokens the verdicts stand on as one line: light what was reused, solid the computed.
+
+    What was computed shows as at least one cell.
+    """
+    total = costs.as_lora or 1
+    solid = min(width, max(1, round(width * costs.computed / total))) if costs.computed else 0
+    return Text.assemble((glyphs.reused * (width - solid), DIM), (glyphs.computed * solid, ACCENT))
+
+
+class WordWrap:
+    """Breaks text that arrives in pieces into lines, between words, without taking any back.
+
+    The last, maybe unfinished, word is held until what follows it is known.
+    """
+
+    def __init__(self, width: int, indent: int) -> None:
+        self._width, self._indent = max(width, indent + 10), indent
+        self._column, self._word, self._gap = 0, "", ""
+
+    def push(self, text: str) -> str:
+        """What can be written now."""
+        written = ""
+        for character in text:
+            if character == "\n":
+                written += self._place() + "\n"
+                self._column, self._gap = 0, ""
+            elif character.isspace():
+                written += self._place()
+                self._gap += character.expandtabs(4)
+            else:
+                self._word += character
+                if self._indent + cell_len(self._word) >= self._width:
+                    written += self._place()
+        return written
+
+    def flush(self) -> str:
+        """The word that was held."""
+        return self._place()
+
+    def _place(self) -> str:
+        word, gap = self._word, self._gap
+        if not word:
+            return ""
+        self._word, self._gap = "", ""
+        if self._column == 0:
+            start = " " * self._indent + gap
+        elif self._column + cell_len(gap + word) > self._width:
+            start, self._column = "\n" + " " * self._indent, 0
+        else:
+            start = gap
+        self._column += cell_len(start.lstrip("\n") + word)
+        return start + word
