@@ -146,7 +146,7 @@ def _check_whole(path: Path) -> None:
         with path.open("rb") as file:
             header_bytes = int.from_bytes(file.read(8), "little")
             size = os.fstat(file.fileno()).st_size
-            header = json.loads(file.read(header_bytes)) if header_bytes < size else None
+            header = json.loads(file.read(header_bytes)) if header_bytes < size else {}
         tensors = [entry for name, entry in header.items() if name != "__metadata__"]
         promised = 8 + header_bytes + max(entry["data_offsets"][1] for entry in tensors)
     except FileNotFoundError:

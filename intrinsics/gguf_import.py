@@ -153,7 +153,8 @@ def _write_tokenizer(fields: dict[str, Any], source: Path, target: Path) -> None
     tokens: list[str] = fields["tokenizer.ggml.tokens"]
     types: list[int] = fields["tokenizer.ggml.token_type"]
     control = [token for token, kind in zip(tokens, types, strict=True) if kind == _CONTROL]
-    merges = [(left, right) for left, right in map(str.split, fields["tokenizer.ggml.merges"])]
+    pairs = (merge.partition(" ") for merge in fields["tokenizer.ggml.merges"])
+    merges = [(left, right) for left, _, right in pairs]
     _save_tokenizer(tokens, merges, control, target / "tokenizer.json")
     special = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
     settings = {
