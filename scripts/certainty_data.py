@@ -2,7 +2,7 @@
 
     python scripts/certainty_data.py DATA OUT [--train N] [--dev N] [--test N]
 
-Asks the base model questions of DATA/{qa,choice,boolq} greedily, compares each answer with the
+Asks the base model questions of DATA/{qa,choice} greedily, compares each answer with the
 gold one, and writes OUT/{train,dev,test}.jsonl: the conversation with the answer, labelled
 correct or incorrect, as many of each, sources mixed. Prints the base model's accuracy by source.
 """
@@ -26,10 +26,10 @@ from intrinsics.engine import Engine
 from intrinsics.messages import Document, Message
 from intrinsics.model import Row
 
-FOLDERS = ("choice", "qa", "boolq")
+FOLDERS = ("choice", "qa")
 # Sources in which a model of this size is right often enough, and wrong often enough, to learn from.
-SOURCES = ("ARC-easy", "BIG-bench QA wikidata", "BoolQ", "OpenBookQA", "CommonsenseQA", "NQ-open dev")
-ANSWER_TOKENS = 32
+SOURCES = ("ARC-easy", "BIG-bench QA wikidata", "OpenBookQA", "CommonsenseQA", "NQ-open dev")
+ANSWER_TOKENS = 24
 TOGETHER = 32
 Question = dict[str, Any]
 
@@ -55,7 +55,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("source", type=Path, metavar="DATA")
     parser.add_argument("target", type=Path, metavar="OUT")
-    for split, count in (("train", 4000), ("dev", 900), ("test", 900)):
+    for split, count in (("train", 1000), ("dev", 240), ("test", 400)):
         parser.add_argument(f"--{split}", type=int, default=count)
     return parser.parse_args()
 
@@ -137,7 +137,9 @@ def is_right(question: Question, answer: str) -> bool:
     if "answers" not in question:
         return normalised(answer).split()[:1] == [question["answer"]]
     padded = f" {normalised(answer)} "
-    return any(f" {normalised(gold)} " in padded for gold in question["answers"] if normalised(gold))
+    return any(
+        f" {normalised(gold)} " in padded for gold in question["answers"] if normalised(gold)
+    )
 
 
 def chosen(choices: list[str], answer: str) -> str | None:

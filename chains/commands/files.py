@@ -1,0 +1,67 @@
+"""`chains validate` and `chains graph`: chains as files, without a model."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from intrinsics.catalogue import Catalogue
+
+from ..chain import Chain
+from ..errors import ChainDefinitionError, InputError
+from .common import FoldersOption, JsonOption, errors, print_json
+
+
+class Format(StrEnum):
+    """How a drawing is written."""
+
+    mermaid = "mermaid"
+    dot = "dot"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    app.command(epilog="Example: chains validate my_chain.yaml guarded_rag")(validate)
+    app.command(epilog="Example: chains graph guarded_rag --format dot | dot -Tsvg > rag.svg")(
+        graph
+    )
+
+
+def validate(
+    files: Annotated[list[str], typer.Argument(help="YAML files, or names of shipped chains.")],
+    folders: FoldersOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check chains: every fault with file, line and column. Exits 0 if there is none, else 1."""
+    catalogue = Catalogue(folders or ())
+    faults: list[dict[str, object]] = []
+    for file in files:
+        try:
+            Chain.load(file, catalogue=catalogue)
+        except ChainDefinitionError as error:
+            faults += [vars(fault) for fault in error.faults]
+            if not as_json:
+                errors.print(str(error), markup=False)
+        except InputError as error:
+            faults.append({"file": file, "message": str(error)})
+            if not as_json:
+                errors.print(str(error), markup=False)
+        else:
+            if not as_json:
+                typer.echo(f"{file}: fine")
+    if as_json:
+        print_json({"faults": faults})
+    if faults:
+        raise typer.Exit(1)
+
+
+def graph(
+    chain: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped chain.")],
+    format_: Annotated[Format, typer.Option("--format", help="Mermaid or DOT.")] = Format.mermaid,
+    folders: FoldersOption = None,
+) -> None:
+    """Draw a chain as text: what is drawn is what runs."""
+    loaded = Chain.load(chain, catalogue=Catalogue(folders or ()))
+    typer.echo(loaded.mermaid() if format_ is Format.mermaid else loaded.dot(), nl=False)

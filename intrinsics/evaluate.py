@@ -1,0 +1,164 @@
+"""How good an intrinsic is on labelled data, and how good the base model is when it is asked."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from .data import Example
+from .engine import Engine
+from .metrics import METRICS, Predictions, accuracy, intervals
+from .model import Row
+from .readout import Candidates, Ids, calibrated
+from .spec import Definition
+
+Distribution = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Report:
+    """The scores of an intrinsic on one file; an undefined one (a single class) is None."""
+
+    n: int
+    accuracy: float
+    balanced_accuracy: float
+    f1: float | None
+    auroc: float | None
+    ece: float
+    confidence_intervals: dict[str, tuple[float, float] | None]
+    baseline_majority: float
+    by_source: dict[str, dict[str, float]]
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+def distributions(
+    engine: Engine, definition: Definition, examples: Sequence[Example]
+) -> Iterator[dict[str, float]]:
+    """The raw distribution of the intrinsic on each example, in order.
+
+    Raises: ConversationError, ContextTooLong: an example can't be judged.
+    """
+    for example in examples:
+        conversation = engine.conversation(example.messages, example.documents)
+        yield engine.call(conversation, definition.directory, example.arguments).raw_distribution
+
+
+def prompted(
+    engine: Engine, definition: Definition, examples: Sequence[Example], question: str
+) -> Iterator[dict[str, float]]:
+    """What the base model says when it is asked in words, scored over the same labels.
+
+    `question` is added as a user message; the labels are scored as the beginning of the reply.
+    """
+    labels = {label: engine.chat.text(label) for label in definition.output.labels}
+    candidates = Candidates.of(labels, engine.chat.end_id)
+    for example in examples:
+        conversation = engine.conversation(example.messages, example.documents)
+        conversation.add("user", question)
+        head = (*conversation.ids, *engine.chat.reply_head(conversation.roles))
+        yield _score(engine, head, candidates)
+
+
+@torch.inference_mode()
+def _score(engine: Engine, prompt: Ids, candidates: Candidates) -> dict[str, float]:
+    branch = engine.model.tree.branch()
+    rows = [Row(prompt, branch, read=(len(prompt) - 1,))]
+    rows += [Row(run, branch, after=0, read=tuple(range(len(run)))) for run in candidates.extra]
+    first, *others = engine.model.forward(rows)
+    logits = {(): first[0]}
+    for run, part in zip(candidates.extra, others, strict=True):
+        logits |= {run[: i + 1]: part[i] for i in range(len(run))}
+    return candidates.distribution(logits)
+
+
+def evaluate(
+    engine: Engine,
+    definition: Definition,
+    examples: Sequence[Example],
+    progress: Callable[[str, float], None] | None = None,
+) -> Report:
+    """Judge every example and score the verdicts against the labels."""
+    started = time.perf_counter()
+    found: list[Distribution] = []
+    for i, raw in enumerate(distributions(engine, definition, examples), start=1):
+        found.append(calibrated(raw, definition.calibration.temperature))
+        if progress is not None:
+            progress(f"judging with {definition.name}", i / len(examples))
+    return report(definition, examples, found, time.perf_counter() - started)
+
+
+def report(
+    definition: Definition,
+    examples: Sequence[Example],
+    found: Sequence[Distribution],
+    seconds: float,
+) -> Report:
+    """The scores of distributions that were found before."""
+    predictions = _predictions(definition, examples, found)
+    sources = sorted({example.source for example in examples if example.source})
+    by_source: dict[str, dict[str, float]] = {}
+    for source in sources:
+        index = np.array([i for i, e in enumerate(examples) if e.source == source])
+        part = predictions.take(index)
+        by_source[source] = {"n": len(index), "accuracy": accuracy(part)}
+        ranking = METRICS["auroc"](part)
+        if ranking is not None:
+            by_source[source]["auroc"] = ranking
+    most = Counter(example.label for example in examples).most_common(1)[0][1]
+    scores: dict[str, Any] = {name: metric(predictions) for name, metric in METRICS.items()}
+    return Report(
+        n=len(examples),
+        **scores,
+        confidence_intervals=intervals(predictions),
+        baseline_majority=most / len(examples),
+        by_source=by_source,
+        seconds=seconds,
+    )
+
+
+def _predictions(
+    definition: Definition, examples: Sequence[Example], found: Sequence[Distribution]
+) -> Predictions:
+    labels = list(definition.output.labels)
+    shares = np.array([[distribution[label] for label in labels] for distribution in found])
+    best = shares.argmax(axis=1)
+    positive = definition.output.positive
+    at = None if positive is None else labels.index(positive)
+    return Predictions(
+        truth=np.array([labels.index(example.label) for example in examples]),
+        found=best,
+        confidence=shares.max(axis=1),
+        score=shares[:, at or 0],
+        positive=at,
+    )
+
+
+def fit_temperature(found: Sequence[Distribution], truth: Sequence[str]) -> float:
+    """The temperature between 0.2 and 10 that makes the true labels likeliest.
+
+    Source: arXiv 1706.04599 §4; golden-section search over its logarithm.
+    """
+
+    def loss(log_temperature: float) -> float:
+        temperature = math.exp(log_temperature)
+        return -sum(
+            math.log(max(calibrated(raw, temperature)[label], 1e-12))
+            for raw, label in zip(found, truth, strict=True)
+        )
+
+    low, high, golden = math.log(0.2), math.log(10), (math.sqrt(5) - 1) / 2
+    while high - low > 1e-3:
+        left, right = high - golden * (high - low), low + golden * (high - low)
+        low, high = (low, right) if loss(left) < loss(right) else (left, high)
+    return math.exp((low + high) / 2)

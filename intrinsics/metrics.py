@@ -1,0 +1,113 @@
+"""Scores of a classifier, each with a 95 % bootstrap interval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints: TypeAlias = NDArray[np.int64]
+Floats: TypeAlias = NDArray[np.float64]
+RESAMPLES = 1000
+BINS = 15
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What was found for n examples.
+
+    Shapes: truth, found (n,) label indices; confidence (n,) the probability of the found label;
+    score (n,) the probability of the positive label; `positive` its index, None without one.
+    """
+
+    truth: Ints
+    found: Ints
+    confidence: Floats
+    score: Floats
+    positive: int | None
+
+    def take(self, index: Ints) -> Predictions:
+        """The predictions at these places, with repetitions."""
+        return Predictions(
+            self.truth[index],
+            self.found[index],
+            self.confidence[index],
+            self.score[index],
+            self.positive,
+        )
+
+
+Metric: TypeAlias = Callable[[Predictions], float | None]
+
+
+def accuracy(p: Predictions) -> float:
+    """The share of right labels."""
+    return float(np.mean(p.truth == p.found))
+
+
+def balanced_accuracy(p: Predictions) -> float:
+    """The mean over labels of the share found of each."""
+    recalls = [np.mean(p.found[p.truth == label] == label) for label in np.unique(p.truth)]
+    return float(np.mean(recalls))
+
+
+def f1(p: Predictions) -> float | None:
+    """The harmonic mean of precision and recall of the positive label; None if it never occurs."""
+    if p.positive is None:
+        return None
+    truth, found = p.truth == p.positive, p.found == p.positive
+    total = truth.sum() + found.sum()
+    return float(2 * (truth & found).sum() / total) if total else None
+
+
+def auroc(p: Predictions) -> float | None:
+    """How often a positive example scores above another; ties count half. None with one class."""
+    if p.positive is None:
+        return None
+    truth = p.truth == p.positive
+    positives, negatives = int(truth.sum()), int((~truth).sum())
+    if not positives or not negatives:
+        return None
+    _, place, counts = np.unique(p.score, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]
+    return float((ranks[truth].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def ece(p: Predictions) -> float:
+    """Expected calibration error: |confidence - accuracy| over equal bins, weighted by size.
+
+    Source: arXiv 1706.04599 §2.
+    """
+    bins = np.minimum((p.confidence * BINS).astype(np.int64), BINS - 1)
+    gaps = np.bincount(bins, weights=p.confidence - (p.truth == p.found), minlength=BINS)
+    return float(np.abs(gaps).sum() / len(bins))
+
+
+METRICS: dict[str, Metric] = {
+    "accuracy": accuracy,
+    "balanced_accuracy": balanced_accuracy,
+    "f1": f1,
+    "auroc": auroc,
+    "ece": ece,
+}
+
+
+def intervals(p: Predictions, seed: int = 0) -> dict[str, tuple[float, float] | None]:
+    """The 2.5th and 97.5th percentile of each metric over resampled predictions."""
+    random = np.random.default_rng(seed)
+    samples: dict[str, list[float]] = {name: [] for name in METRICS}
+    for _ in range(RESAMPLES):
+        resampled = p.take(random.integers(0, len(p.truth), len(p.truth)))
+        for name, metric in METRICS.items():
+            value = metric(resampled)
+            if value is not None:
+                samples[name].append(value)
+    return {
+        name: (float(np.percentile(values, 2.5)), float(np.percentile(values, 97.5)))
+        if values
+        else None
+        for name, values in samples.items()
+    }
