@@ -1,25 +1,29 @@
-# Two commands do everything on a fresh machine: `make demo` and `make test`.
-PYTHON ?= python3
+# `make demo` and `make test` are all a fresh clone needs. PYTHON=... names an interpreter.
+export PYTHON
 BIN := .venv/bin
-STAMP := .venv/.stamp
 
-.PHONY: setup demo test check bench
+.PHONY: help setup demo test check bench
 
-setup: $(STAMP)
+help:
+	@echo "make demo    talk to the model while intrinsics judge every turn"
+	@echo "make test    lint, type check and test: what CI runs"
+	@echo "make check   lint and type check only"
+	@echo "make bench   measure, and write benchmarks/"
+	@echo "make setup   make .venv; each of the others does it when needed"
 
-$(STAMP): pyproject.toml constraints.txt scripts/setup.sh
-	@PYTHON=$(PYTHON) bash scripts/setup.sh
+setup:
+	@bash scripts/setup.sh
 
 demo: setup
 	@$(BIN)/chains demo
 
 check: setup
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
 	@$(BIN)/mypy
 
 test: check
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest
 
 bench: setup
 	@$(BIN)/python benchmarks/run.py
