@@ -46,16 +46,18 @@ class Engine:
         model: str | Path | None = None,
         *,
         folders: Sequence[Path] = (),
+        cache: Path | None = None,
         progress: Progress | None = None,
         threads: int | None = None,
     ) -> Engine:
         """Load a base model (None: the packaged one) and find the intrinsics in `folders` too.
 
+        `cache` is where the packaged model is converted to at first use (None: `~/.cache`).
         Raises: BaseModelError: there is no usable model; TemplateError: its chat template is not
         append-only. The network is used only for a hub name that is not in the local cache.
         """
         use_threads(threads)
-        directory = resolve(model, progress=progress)
+        directory = resolve(model, cache=cache, progress=progress)
         try:
             tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
         except Exception as error:  # transformers raises many kinds for a broken directory

@@ -32,7 +32,7 @@ install() {
     local what=$1 started=$SECONDS ticker status=0
     shift
     printf '  %s ' "$what"
-    while sleep 5; do printf .; done &
+    while sleep 5 >/dev/null; do printf .; done &
     ticker=$!
     .venv/bin/python -m pip install --disable-pip-version-check --constraint constraints.txt "$@" \
         >>"$LOG" 2>&1 || status=$?

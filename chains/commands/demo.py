@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .common import DocumentsOption, FoldersOption, ModelOption, load_engine
+from .common import DocumentsOption, FoldersOption, ModelOption, cache_directory, load_engine
 
 
 def register(app: typer.Typer) -> None:
@@ -32,5 +32,5 @@ def demo(
 
     engine = load_engine(model, folders)
     settings = Settings(chain=chain, documents=tuple(documents or ()), tour=tour)
-    history = Path.home() / ".cache" / "alora-chains" / "history"
+    history = cache_directory() / "history"
     raise typer.Exit(Session(engine, settings, history, sys.stdin, sys.stdout).talk())
