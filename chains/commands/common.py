@@ -55,6 +55,11 @@ errors = Console(stderr=True, highlight=False, soft_wrap=True)
 """Messages and progress: never on stdout, where results go."""
 
 
+def cache_directory() -> Path:
+    """Where the converted base model and the console's history are kept, as XDG has it."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "alora-chains"
+
+
 def load_engine(model: str | None, folders: Sequence[Path] | None) -> Engine:
     """Load the engine, with a progress bar for what takes long. Offline unless a hub is named.
 
@@ -62,16 +67,22 @@ def load_engine(model: str | None, folders: Sequence[Path] | None) -> Engine:
     """
     if model is None or Path(model).expanduser().is_dir():
         os.environ["HF_HUB_OFFLINE"] = "1"
+    with errors.status("loading the base model") if errors.is_terminal else _nothing():
+        quieten()
+        from intrinsics import Engine  # seconds, with torch
+    with loading_bar() as progress:
+        return Engine.load(
+            model, folders=tuple(folders or ()), cache=cache_directory(), progress=progress
+        )
+
+
+def quieten() -> None:
+    """Keep transformers' own bars and advice off the terminal."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    with errors.status("loading the base model") if errors.is_terminal else _nothing():
-        from transformers.utils.logging import disable_progress_bar  # seconds, with torch
+    from transformers.utils.logging import disable_progress_bar  # seconds, with torch
 
-        from intrinsics import Engine
-
-        disable_progress_bar()
-    with loading_bar() as progress:
-        return Engine.load(model, folders=tuple(folders or ()), progress=progress)
+    disable_progress_bar()
 
 
 @contextmanager
