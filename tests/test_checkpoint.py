@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from filelock import FileLock
 from safetensors.numpy import save_file
-from tiny_gguf import write_gguf
 
 from intrinsics import checkpoint
 from intrinsics.checkpoint import PackagedModel, packaged_model, resolve
 from intrinsics.errors import BaseModelError
+from tiny_gguf import write_gguf
 
 CHILD = """
 import os, sys

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
-from tiny_gguf import gguf_order, original_weights, write_gguf
 
 from intrinsics.checkpoint import packaged_model, resolve
 from intrinsics.errors import BaseModelError
 from intrinsics.gguf_import import convert, unpermuted
+from tiny_gguf import gguf_order, original_weights, write_gguf
 
 
 @pytest.fixture
