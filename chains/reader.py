@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 if TYPE_CHECKING:
-    from prompt_toolkit.key_binding import KeyBindings
+    from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+    from prompt_toolkit.document import Document
     from prompt_toolkit.formatted_text import FormattedText
+    from prompt_toolkit.history import History
+    from prompt_toolkit.key_binding import KeyBindings
+
+Choices = Callable[[], Sequence[str]]
+"""The words that can follow a command."""
 
 
 class Reader(Protocol):
     """Gives one entry at a time."""
 
     def read(self, prompt: str, status: str = "") -> str | None:
-        """The next entry, None at the end. Raises: KeyboardInterrupt: the user pressed Ctrl-C."""
+        """The next entry, None at the end; `status` may be shown meanwhile.
+
+        Raises: KeyboardInterrupt: the user pressed Ctrl-C.
+        """
         ...
 
     async def read_answer(self, prompt: str) -> str | None:
@@ -26,7 +34,7 @@ class Reader(Protocol):
 
 
 class LineReader:
-    """Lines of a stream, one entry each; what is not seen being typed is written out."""
+    """Lines of a stream, one entry each; what nobody sees being typed is written out."""
 
     def __init__(self, source: TextIO, out: TextIO) -> None:
         self._source, self._out = source, out
@@ -56,19 +64,21 @@ class LineReader:
 class TerminalReader:
     """A prompt with history, completion of commands, and pasting of several lines."""
 
-    def __init__(self, words: Iterable[str], history: Path) -> None:
-        """`words` are completed at the beginning of an entry; `history` is the file it is kept in."""
+    def __init__(self, commands: dict[str, Choices | None], history: Path) -> None:
+        """`commands` are completed, each with what can follow it; None: a file.
+
+        `history` is the file that keeps what was entered.
+        """
         from prompt_toolkit import PromptSession  # 0.3 s, only where somebody types
-        from prompt_toolkit.completion import WordCompleter
         from prompt_toolkit.styles import Style
 
         self._session: PromptSession[str] = PromptSession(
             history=_history(history),
-            completer=WordCompleter(list(words), sentence=True),
+            completer=_completer(commands),
             complete_while_typing=False,
             key_bindings=_keys(),
             style=Style.from_dict(
-                {"prompt": "bold ansicyan", "bottom-toolbar": "noreverse ansibrightblack"}
+                {"prompt": "bold ansibrightcyan", "bottom-toolbar": "noreverse ansibrightblack"}
             ),
         )
 
@@ -93,15 +103,15 @@ def _styled(prompt: str) -> FormattedText:
     return FormattedText([("class:prompt", prompt)])
 
 
-def _history(path: Path):  # type: ignore[no-untyped-def]
+def _history(path: Path) -> History:
     from prompt_toolkit.history import FileHistory, InMemoryHistory  # as above
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600)
-        return FileHistory(str(path))
     except OSError:  # a read-only home: the session's own history has to do
         return InMemoryHistory()
+    return FileHistory(str(path))
 
 
 def _keys() -> KeyBindings:
@@ -117,10 +127,34 @@ def _keys() -> KeyBindings:
     return keys
 
 
+def _completer(commands: dict[str, Choices | None]) -> Completer:
+    """Completes a command at the beginning of an entry, and the word after it."""
+    from prompt_toolkit.completion import Completer, Completion, PathCompleter  # as above
+    from prompt_toolkit.document import Document
+
+    paths = PathCompleter(expanduser=True)
+
+    class Commands(Completer):
+        def get_completions(self, document: Document, event: CompleteEvent) -> Iterable[Completion]:
+            name, space, rest = document.text_before_cursor.partition(" ")
+            if not name.startswith("/"):
+                return
+            if not space:
+                yield from _words(name, commands)
+            elif name in commands:
+                yield from _words(rest, (commands[name] or list)())
+                yield from paths.get_completions(Document(rest), event)
+
+    def _words(typed: str, known: Iterable[str]) -> Iterator[Completion]:
+        yield from (Completion(word, -len(typed)) for word in known if word.startswith(typed))
+
+    return Commands()
+
+
 @contextmanager
-def unechoed(stream: TextIO = sys.stdin) -> Iterator[None]:
+def unechoed(stream: TextIO) -> Iterator[None]:
     """Keys pressed meanwhile are not written into the output; the next prompt gets them."""
-    import termios  # a terminal is there, so this module is too
+    import termios  # there is a terminal, so there is this module
 
     settings = termios.tcgetattr(stream)
     quiet = [*settings]

@@ -5,8 +5,8 @@ Every bar and mark is readable without colour, and has a spelling in ASCII.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from rich.cells import cell_len
@@ -19,7 +19,9 @@ STYLES: dict[Tone, str] = {"good": "green", "bad": "bright_red", "plain": "brigh
 DIM = "bright_black"
 ACCENT = "bright_cyan"
 EDGE = "yellow"
-_NARROW = 60  # below this width the marks of a fan-out are left out
+_INDENT = 2
+_NARROW = 60  # columns; below, the marks of a fan-out are left out
+_SHORTEST_BAR = 4
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,10 @@ class Glyphs:
     dot: str
     times: str
     joint: tuple[str, str, str]
-    cut: str
 
 
-UNICODE = Glyphs("━", "╸", "─", "░", "█", "↳", "·", "×", ("┐", "┤", "┘"), "…")
-ASCII = Glyphs("=", "-", ".", ".", "#", "->", "|", "x", ("\\", "|", "/"), "...")
+UNICODE = Glyphs("━", "╸", "─", "▁", "█", "↳", "·", "\u00d7", ("┐", "┤", "┘"))
+ASCII = Glyphs("=", "-", ".", ".", "#", "->", "|", "x", ("\\", "|", "/"))
 
 
 @dataclass(frozen=True)
@@ -75,25 +76,47 @@ def bar(share: float, width: int, glyphs: Glyphs, style: str) -> Text:
     return Text.assemble((drawn, style), (glyphs.rest * (width - full - half), DIM))
 
 
+@dataclass(frozen=True)
+class Columns:
+    """How wide names and values are drawn, so that the badges of a whole chat are aligned."""
+
+    names: int = 0
+    values: int = 0
+
+    @staticmethod
+    def around(shown: Iterable[tuple[str, str]]) -> Columns:
+        """Wide enough for all these names and values."""
+        pairs = list(shown)
+        return Columns(
+            max((cell_len(name) for name, _ in pairs), default=0),
+            max((cell_len(value) for _, value in pairs), default=0),
+        )
+
+
 def badges(
-    shown: Sequence[Shown], width: int, glyphs: Glyphs, note: str = "", indent: int = 2
+    shown: Sequence[Shown],
+    width: int,
+    glyphs: Glyphs,
+    note: str = "",
+    columns: Columns | None = None,
 ) -> list[Text]:
     """One line a verdict: name, value, bar, probability; `note` beside the last of them.
 
     Verdicts read in one forward are joined by a bracket at the right.
     """
-    names = max((cell_len(one.intrinsic) for one in shown), default=0)
-    values = max((cell_len(one.words) for one in shown), default=0)
+    own = Columns.around((one.intrinsic, one.words) for one in shown)
+    wide = columns or own
+    names, values = max(own.names, wide.names), max(own.values, wide.values)
     marked = width >= _NARROW and bool(note)
-    fixed = indent + names + values + 4 + 6 + (cell_len(note) + 4 if marked else 0)
+    fixed = _INDENT + names + values + 4 + 6 + (cell_len(note) + 4 if marked else 0)
     size = min(24, width - fixed - 1)
     lines = []
     for index, one in enumerate(shown):
         style = STYLES[one.tone]
-        line = Text(" " * indent)
+        line = Text(" " * _INDENT)
         line.append(one.intrinsic.ljust(names + 2))
         line.append(one.words.ljust(values + 2), f"bold {style}")
-        if size >= 4:
+        if size >= _SHORTEST_BAR:
             line.append_text(bar(one.probability, size, glyphs, style)).append("  ")
         line.append(f"{one.probability:.2f}")
         if marked:
@@ -104,7 +127,7 @@ def badges(
 
 def _mark(index: int, count: int, glyphs: Glyphs, note: str) -> str:
     if count == 1:
-        return f"    {note}"
+        return f"  {glyphs.dot} {note}"
     top, middle, bottom = glyphs.joint
     if index == count - 1:
         return f" {bottom}  {note}"
@@ -117,9 +140,8 @@ class Costs:
 
     reused: int = 0
     computed: int = 0
-    base: int = 0
     seconds: float = 0.0
-    verdicts: int = field(default=0)
+    verdicts: int = 0
 
     @property
     def as_lora(self) -> int:
@@ -135,18 +157,20 @@ class Costs:
         """Add those of another turn. Changes: this one."""
         self.reused += other.reused
         self.computed += other.computed
-        self.base += other.base
         self.seconds += other.seconds
         self.verdicts += other.verdicts
 
 
 def times(factor: float, glyphs: Glyphs) -> str:
-    """`404×`, or `3.1×` below ten."""
+    """`404x`, or `3.1x` below ten."""
     return f"{factor:,.1f}{glyphs.times}" if factor < 10 else f"{factor:,.0f}{glyphs.times}"
 
 
 def figures(costs: Costs, glyphs: Glyphs) -> Text:
-    """The cost of the verdicts in numbers: `reused 1,204 · computed 9 · as LoRA prefills ...`."""
+    """What the verdicts cost: `reused 1,204 · computed 9 · as LoRA prefills 1,213 (135x) · 0.1 s`.
+
+    Without verdicts only the time is told.
+    """
     parts: list[Text] = []
     if costs.verdicts:
         parts += [
@@ -158,7 +182,6 @@ def figures(costs: Costs, glyphs: Glyphs) -> Text:
                 (f" ({times(costs.factor, glyphs)})", f"bold {ACCENT}"),
             ),
         ]
-    parts.append(Text(f"{costs.base:,} base tokens", DIM))
     parts.append(Text(f"{costs.seconds:.1f} s", DIM))
     return Text(f" {glyphs.dot} ", DIM).join(parts)
 

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.text import Text
 
+from intrinsics.catalogue import Catalogue
+
+from ..chain import Chain
+from ..chat import make_ready, read_document
 from ..inputs import RunInput
-from ..render import ASCII, UNICODE, badges, in_words
+from ..render import Costs, badges, figures, in_words
+from ..screen import RunView, Screen
 from .common import (
     DocumentsOption,
     FoldersOption,
@@ -24,6 +32,7 @@ from .common import (
 )
 
 if TYPE_CHECKING:
+    from intrinsics.engine import Engine
     from intrinsics.fanout import FanOut, Verdict
 
 
@@ -35,22 +44,13 @@ def register(app: typer.Typer) -> None:
 
 def given(input_: str | None, message: str | None, documents: list[Path] | None) -> RunInput:
     """What the options say, together. Raises: InputError."""
-    data = read_json(input_) if input_ else {}
+    request = RunInput.of(read_json(input_) if input_ else {}, input_ or "input")
+    messages = [one.model_dump() for one in request.messages]
     if message is not None:
-        data["messages"] = [*data.get("messages", []), {"role": "user", "content": message}]
-    for path in documents or ():
-        data["documents"] = [*data.get("documents", []), read_document(path)]
-    return RunInput.of(data, input_ or "input")
-
-
-def read_document(path: Path) -> dict[str, str]:
-    """A text file as a document. Raises: InputError: it is no UTF-8 text."""
-    from ..errors import InputError
-
-    try:
-        return {"id": path.stem, "text": path.read_text(encoding="utf-8")}
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as UTF-8 text ({error})") from error
+        messages.append({"role": "user", "content": message})
+    texts = [*request.documents, *(read_document(path) for path in documents or ())]
+    whole = {"messages": messages, "documents": [one.model_dump() for one in texts]}
+    return RunInput.of({**whole, "inputs": request.inputs}, "--message")
 
 
 def run(
@@ -62,25 +62,22 @@ def run(
     folders: FoldersOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a chain once and print its output."""
-    from intrinsics.catalogue import Catalogue
-
-    from ..chain import Chain
-
+    """Run a chain once: show the run, or print what came of it as JSON."""
     loaded = Chain.load(chain, catalogue=Catalogue(folders or ()))
     request = given(input_, message, documents)
-    result = loaded.run(load_engine(model, folders), request)
+    engine = load_engine(model, folders)
+    make_ready(engine, loaded)
     if as_json:
-        print_json(result.to_dict())
-        return
-    console = Console(highlight=False)
-    console.print(result.output, markup=False)
-    ledger = result.ledger
-    console.print(
-        f"{ledger['reused']:,} tokens reused, {ledger['computed']:,} computed, "
-        f"{ledger['forwards']} forwards, {ledger['seconds']:.1f} s",
-        style="bright_black",
-    )
+        print_json(loaded.run(engine, request).to_dict())
+    else:
+        asyncio.run(_show(engine, loaded, request))
+
+
+async def _show(engine: Engine, chain: Chain, request: RunInput) -> None:
+    view = RunView(Screen(sys.stdout), chain.model, engine.catalogue)
+    async with aclosing(chain.stream(engine, request)) as stream:
+        async for event in stream:
+            view.show(event)
 
 
 def check(
@@ -90,40 +87,65 @@ def check(
     documents: DocumentsOption = None,
     model: ModelOption = None,
     folders: FoldersOption = None,
+    arguments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--argument",
+            metavar="INTRINSIC.NAME=TEXT",
+            help="A value for an argument of an intrinsic; repeatable.",
+        ),
+    ] = None,
     tokens: Annotated[
-        bool, typer.Option("--tokens", help="With --json: the ids a verdict was read from.")
+        bool, typer.Option("--tokens", help="With --json: the ids each verdict was read from.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Fire intrinsics on a conversation, all in one fan-out."""
-    request = given(input_, message, documents)
+    catalogue = Catalogue(folders or ())
+    names = [catalogue.get(intrinsic).name for intrinsic in intrinsics]
+    request, values = given(input_, message, documents), split_arguments(arguments or ())
     engine = load_engine(model, folders)
     conversation = engine.conversation(request.messages, request.documents)
-    found = engine.fan_out(conversation, intrinsics)
+    found = engine.fan_out(conversation, intrinsics, values)
     if as_json:
         print_json(to_dict(found, tokens))
-        return
-    console = Console(highlight=False)
-    glyphs = ASCII if console.options.ascii_only else UNICODE
+    else:
+        outputs = [catalogue.get(intrinsic).output for intrinsic in intrinsics]
+        _show_verdicts(found, dict(zip(names, (o.positive for o in outputs), strict=True)))
+
+
+def split_arguments(given: list[str] | tuple[str, ...]) -> dict[str, dict[str, str]]:
+    """`intrinsic.name=text` as arguments by intrinsic. Raises: typer.BadParameter."""
+    values: dict[str, dict[str, str]] = {}
+    for one in given:
+        place, equals, text = one.partition("=")
+        intrinsic, dot, name = place.rpartition(".")
+        if not (equals and dot and intrinsic and name):
+            raise typer.BadParameter(f"{one!r} is not INTRINSIC.NAME=TEXT", param_hint="--argument")
+        values.setdefault(intrinsic, {})[name] = text
+    return values
+
+
+def _show_verdicts(found: FanOut, positive: dict[str, str | None]) -> None:
+    screen, costs = Screen(sys.stdout), Costs(seconds=found.ledger.seconds)
     shown = []
     for verdict in found.verdicts:
-        positive = engine.intrinsic(_named(intrinsics, verdict)).definition.output.positive
-        words = in_words(verdict.value, verdict.distribution, positive)
+        words = in_words(verdict.value, verdict.distribution, positive[verdict.intrinsic])
         shown.append(replace(words, intrinsic=verdict.intrinsic))
-    note = f"{found.ledger.forwards} forward{'s' if found.ledger.forwards > 1 else ''}"
-    for line in badges(shown, console.width, glyphs, note):
-        console.print(line)
-
-
-def _named(intrinsics: list[str], verdict: Verdict) -> str:
-    """What the user called it: a name, or the directory it was loaded from."""
-    return next(
-        i for i in intrinsics if Path(i).name == verdict.intrinsic or i == verdict.intrinsic
-    )
+        costs.verdicts += 1
+        costs.reused += verdict.ledger.reused
+        costs.computed += verdict.ledger.computed
+    if screen.plain:
+        for one in shown:
+            screen.line(f"{one.intrinsic}: {one.words} {one.probability:.2f}")
+    else:
+        for line in badges(shown, screen.width, screen.glyphs):
+            screen.print(line)
+    screen.print(Text("  ") + figures(costs, screen.glyphs))
 
 
 def to_dict(found: FanOut, tokens: bool) -> dict[str, Any]:
-    """The contract of `chains check --json`."""
+    """What `chains check --json` prints."""
     return {
         "results": [_result(verdict, tokens) for verdict in found.verdicts],
         "forwards": found.ledger.forwards,
@@ -136,12 +158,12 @@ def _result(verdict: Verdict, tokens: bool) -> dict[str, Any]:
         "intrinsic": verdict.intrinsic,
         "value": verdict.value,
         "distribution": verdict.distribution,
-        "activated_at": verdict.ledger.activated_at,
-        "reused": verdict.ledger.reused,
-        "computed": verdict.ledger.computed,
     }
-    if verdict.raw_distribution != verdict.distribution or tokens:
+    if verdict.raw_distribution != verdict.distribution:
         told["raw_distribution"] = verdict.raw_distribution
+    told["activated_at"] = verdict.ledger.activated_at
+    told["reused"] = verdict.ledger.reused
+    told["computed"] = verdict.ledger.computed
     if tokens:
         told["token_ids"] = list(verdict.token_ids)
         told["candidates"] = {label: list(ids) for label, ids in verdict.candidates.items()}
