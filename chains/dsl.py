@@ -264,7 +264,7 @@ class Definition:
 
     @classmethod
     def chain(cls, catalogue: Catalogue | None = None) -> Chain:
-        """The checked chain. Raises: ChainDefinitionError: every fault, at its place in the code."""
+        """The checked chain. Raises: ChainDefinitionError: every fault, at its place."""
         nodes = {name: node for name, node in vars(cls).items() if isinstance(node, Node)}
         arrows = [arrow for path in cls.flow for arrow in path.arrows]
         places: dict[Loc, CodePlace] = {(): arrows[0].place}

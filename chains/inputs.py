@@ -59,7 +59,7 @@ class RunInput(BaseModel):
 
 
 def typed_inputs(model: ChainModel, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The chain's inputs with defaults filled in. Raises: InputError: missing, unknown, mistyped."""
+    """The chain's inputs, defaults filled in. Raises: InputError: missing, unknown, mistyped."""
     for name in given:
         if name not in model.input:
             raise InputError(f"inputs: {unknown('input', name, model.input)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -31,7 +31,7 @@ class Outcome:
 
     state: dict[str, Any]
     output: Any
-    ledger: Ledger = Ledger()
+    ledger: Ledger = field(default_factory=Ledger)
     said: str | None = None
 
 

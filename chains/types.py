@@ -210,9 +210,9 @@ def _check_values(tree: Compare, left: Type, right: Type) -> Iterator[Expression
     elif not equality:
         yield ExpressionFault(f"{left} has no order; use == or !=", tree.at)
     elif isinstance(left, Text) and isinstance(right, Text):
-        for kind, literal in ((left, tree.right), (right, tree.left)):
-            if isinstance(literal, Constant) and kind.values and literal.value not in kind.values:
-                message = unknown(f"label of {kind.source}", str(literal.value), kind.values)
+        for text, literal in ((left, tree.right), (right, tree.left)):
+            if isinstance(literal, Constant) and text.values and literal.value not in text.values:
+                message = unknown(f"label of {text.source}", str(literal.value), text.values)
                 yield ExpressionFault(message, literal.at)
         if left.values and right.values and not set(left.values) & set(right.values):
             yield ExpressionFault(f"'{tree}': the two sides share no value", tree.at)

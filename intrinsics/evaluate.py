@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from .data import Example
 from .engine import Engine
@@ -76,7 +77,7 @@ def _score(engine: Engine, prompt: Ids, candidates: Candidates) -> dict[str, flo
     rows = [Row(prompt, branch, read=(len(prompt) - 1,))]
     rows += [Row(run, branch, after=0, read=tuple(range(len(run)))) for run in candidates.extra]
     first, *others = engine.model.forward(rows)
-    logits = {(): first[0]}
+    logits: dict[Ids, Tensor] = {(): first[0]}
     for run, part in zip(candidates.extra, others, strict=True):
         logits |= {run[: i + 1]: part[i] for i in range(len(run))}
     return candidates.distribution(logits)

@@ -13,7 +13,8 @@ from functools import cached_property
 from typing import Any, TypeAlias
 
 from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, meta, nodes
-from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+from jinja2.exceptions import SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from .located import unknown
 
@@ -142,7 +143,8 @@ class Template:
 
 def _paths(tree: nodes.Template, known: set[str]) -> list[tuple[tuple[str, ...], int]]:
     """Every dotted name that starts at one of the `known` variables, with its line."""
-    inner = {id(n.node) for n in tree.find_all((nodes.Getattr, nodes.Getitem)) if _step(n)}
+    steps = tree.find_all((nodes.Getattr, nodes.Getitem))
+    inner = {id(getattr(node, "node", None)) for node in steps if _step(node)}
     found = []
     for node in tree.find_all((nodes.Getattr, nodes.Getitem, nodes.Name)):
         path = None if id(node) in inner else _path(node)

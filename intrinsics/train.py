@@ -190,7 +190,7 @@ class Trainer:
                 f"the loss became {float(loss.detach())}; lower the learning rate "
                 f"({self.settings.learning_rate}) and start anew; the checkpoint is intact"
             )
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.weights.values(), 1.0)
         self.optimizer.step()
         return float(loss.detach())

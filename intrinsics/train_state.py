@@ -80,7 +80,7 @@ class Checkpoint:
     def save(
         self, state: State, weights: Mapping[str, Tensor], optimizer: torch.optim.Optimizer
     ) -> None:
-        """Replace what is stored. Raises: TrainingError: the disk refused; the old one is intact."""
+        """Replace what is stored. Raises: TrainingError: it failed; the old one is intact."""
         tensors = {f"best.{name}": weight for name, weight in state.best.items()}
         steps = 0.0
         for name, weight in weights.items():

@@ -27,7 +27,7 @@ from intrinsics.messages import Document, Message
 from intrinsics.model import Row
 
 FOLDERS = ("choice", "qa")
-# Sources in which a model of this size is right often enough, and wrong often enough, to learn from.
+# Sources in which a model of this size is right often enough, and wrong often enough.
 SOURCES = ("ARC-easy", "BIG-bench QA wikidata", "OpenBookQA", "CommonsenseQA", "NQ-open dev")
 ANSWER_TOKENS = 24
 TOGETHER = 32
@@ -133,9 +133,9 @@ def _row(question: Question, answer: str) -> dict[str, Any]:
 def is_right(question: Question, answer: str) -> bool:
     """Whether the answer gives the gold one: the chosen option, yes or no, or the words."""
     if "choices" in question:
-        return chosen(question["choices"], answer) == question["answer"]
+        return chosen(question["choices"], answer) == str(question["answer"])
     if "answers" not in question:
-        return normalised(answer).split()[:1] == [question["answer"]]
+        return normalised(answer).split()[:1] == [str(question["answer"])]
     padded = f" {normalised(answer)} "
     return any(
         f" {normalised(gold)} " in padded for gold in question["answers"] if normalised(gold)

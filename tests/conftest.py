@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,7 +25,7 @@ from intrinsics.catalogue import Catalogue
 from intrinsics.engine import Engine
 from intrinsics.model import Model
 
-SIZES = {
+SIZES: dict[str, Any] = {
     "vocab_size": 260,
     "hidden_size": 32,
     "intermediate_size": 48,
@@ -59,7 +60,8 @@ def tiny_network(architecture: str = "llama", seed: int = 0) -> PreTrainedModel:
         for parameter in network.parameters():
             if parameter.ndim > 1:
                 parameter.normal_(0, 0.15).copy_(parameter.half())  # as a stored checkpoint
-    return network.eval()
+    network.train(False)
+    return network
 
 
 CHAT_TEMPLATE = (
@@ -122,7 +124,7 @@ def write_intrinsic(
         "judges: Something.",
         f"reads: {{last: {last}, documents: {documents}}}",
         f'invocation: "<|im_start|>{name}\\n"',
-        f"output: {{type: enum, labels: [{', '.join(map(repr, labels))}], positive: {labels[0]!r}}}",
+        f"output: {{type: enum, labels: {list(labels)!r}, positive: {labels[0]!r}}}",
         "base_model: tiny",
     ]
     if instruction:

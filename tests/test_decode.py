@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import tiny_tokenizer
 
+from conftest import tiny_tokenizer
 from intrinsics.decode import Sampler, Sampling, TextStream, nucleus
 from intrinsics.errors import RequestError
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import tiny_engine, tiny_network, write_intrinsic
 
+from conftest import tiny_engine, tiny_network, write_intrinsic
 from intrinsics.conversation import Conversation
 from intrinsics.decode import Sampling
 from intrinsics.engine import Engine

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import SIZES, random_adapter, tiny_network
 from torch import Tensor
 
+from conftest import SIZES, random_adapter, tiny_network
 from intrinsics.errors import BaseModelError, ContextTooLong
 from intrinsics.model import Model, Row
 
@@ -24,7 +24,8 @@ def scratch(architecture: str, ids: tuple[int, ...]) -> Tensor:
     network = tiny_network(architecture)
     network.set_attn_implementation("eager")
     with torch.inference_mode():
-        return network(torch.tensor([ids]), use_cache=False).logits[0]
+        logits: Tensor = network(torch.tensor([ids]), use_cache=False).logits[0]
+    return logits
 
 
 def close(a: Tensor, b: Tensor) -> None:
@@ -157,7 +158,7 @@ def _explode(*_: object) -> None:
 
 @torch.inference_mode()
 def test_beyond_the_context_is_refused(model: Model) -> None:
-    with pytest.raises(ContextTooLong, match="600 tokens do not fit .* 512"):
+    with pytest.raises(ContextTooLong, match=r"600 tokens do not fit .* 512"):
         model.forward([Row(tokens(600, 1), model.tree.branch())])
 
 

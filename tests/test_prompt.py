@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from conftest import CHAT_TEMPLATE, tiny_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conftest import CHAT_TEMPLATE, tiny_tokenizer
 from intrinsics.conversation import Conversation
 from intrinsics.errors import ConversationError, TemplateError
 from intrinsics.kv import KVTree
-from intrinsics.prompt import ChatFormat, Document, Role
+from intrinsics.messages import Document, Role
+from intrinsics.prompt import ChatFormat
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import tiny_engine, write_intrinsic
 
+from conftest import tiny_engine, write_intrinsic
 from intrinsics.adapter import Adapter
 from intrinsics.catalogue import Catalogue
 from intrinsics.data import Example
