@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from .errors import ChainRunError
 from .expression import evaluate
 from .functions import return_type
 from .model import Ask, Check, Function, Node, Say, Turn
+from .threads import in_thread
 
 if TYPE_CHECKING:
     from intrinsics.fanout import Verdict
@@ -45,36 +47,42 @@ class Step:
         self.attempt, self.group = attempt, group
         self.outcome: Outcome
 
-    async def run(self) -> AsyncIterator[ev.Event]:
+    async def run(self) -> AsyncGenerator[ev.Event, None]:
         """Do it. Raises: IntrinsicsError, ChainRunError."""
-        node = self.node
-        if isinstance(node, Turn):
-            async for event in self._turn(node):
-                yield event
-        elif isinstance(node, Check):
-            async for event in self._check(node):
-                yield event
-        elif isinstance(node, Ask):
-            async for event in self._ask(node):
-                yield event
-        elif isinstance(node, Say):
-            text = self._render(node.text)
+        if isinstance(self.node, Say):
+            text = self._render(self.node.text)
             self.owner.conversation.add("assistant", text)
             self.outcome = Outcome({"text": text}, text, said=text)
+        elif isinstance(self.node, Function):
+            self.outcome = await self._call(self.node)
         else:
-            self.outcome = await self._call(node)
+            async with aclosing(self._telling(self.node)) as events:
+                async for event in events:
+                    yield event
 
-    async def _turn(self, node: Turn) -> AsyncIterator[ev.Event]:
+    def _telling(self, node: Turn | Check | Ask) -> AsyncGenerator[ev.Event, None]:
+        """A node with events of its own."""
+        if isinstance(node, Turn):
+            return self._turn(node)
+        return self._check(node) if isinstance(node, Check) else self._ask(node)
+
+    async def _turn(self, node: Turn) -> AsyncGenerator[ev.Event, None]:
         from intrinsics.decode import Sampling  # torch, which a turn needs anyway
 
         talk = self.owner.conversation
         if node.prompt is not None:
             talk.add("user", self._render(node.prompt))
+        if not talk.messages or talk.messages[-1].role != "user":
+            raise ChainRunError(
+                "there is no user message to reply to; end the input's messages with one, or "
+                "give the node a prompt",
+                self.name,
+            )
         seed = node.seed + self.attempt - 1
         sampling = Sampling(node.max_tokens, node.temperature, node.top_p, seed, node.stop)
         generation = self.owner.engine.stream(talk, sampling)
         try:
-            while (piece := await asyncio.to_thread(next, generation, None)) is not None:
+            while (piece := await in_thread(lambda: next(generation, None))) is not None:
                 yield ev.Token(**self.owner.stamp(), node=self.name, text=piece)
         finally:
             generation.close()
@@ -82,7 +90,7 @@ class Step:
         state = {"text": reply.text, "finish": reply.finish, "attempts": self.attempt}
         self.outcome = Outcome(state, reply.text, reply.ledger, reply.text)
 
-    async def _check(self, node: Check) -> AsyncIterator[ev.Event]:
+    async def _check(self, node: Check) -> AsyncGenerator[ev.Event, None]:
         if self.name not in self.owner.ahead:
             await self._fan_out()
         self.outcome = self.owner.ahead.pop(self.name)
@@ -100,9 +108,8 @@ class Step:
             for intrinsics in asked.values()
             for intrinsic, given in intrinsics.items()
         }
-        found = await asyncio.to_thread(
-            self.owner.engine.fan_out, self.owner.conversation, list(arguments), arguments
-        )
+        engine, talk = self.owner.engine, self.owner.conversation
+        found = await in_thread(lambda: engine.fan_out(talk, list(arguments), arguments))
         own = Ledger()
         for verdict in found.verdicts:
             own += verdict.ledger
@@ -121,7 +128,7 @@ class Step:
             verdicts = {intrinsic: found[intrinsic] for intrinsic in intrinsics}
             self.owner.ahead[name] = _judged(verdicts, ledger)
 
-    async def _ask(self, node: Ask) -> AsyncIterator[ev.Event]:
+    async def _ask(self, node: Ask) -> AsyncGenerator[ev.Event, None]:
         question = self._render(node.question)
         if self.owner.answer is None:
             raise ChainRunError(

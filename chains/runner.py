@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import uuid4
 
 from intrinsics.errors import IntrinsicsError
 from intrinsics.ledger import Ledger
+from intrinsics.messages import Message
+from intrinsics.template import Template, TemplateFault
 
 from . import events as ev
 from .errors import ChainRunError
 from .expression import evaluate, substituted
 from .fuse import fused_with
 from .inputs import RunInput, typed_inputs
-from .model import END, START, Edge, Node, Turn
+from .model import END, START, Edge, Turn
 from .nodes import Outcome, Step
 
 if TYPE_CHECKING:
@@ -80,10 +83,10 @@ class Run:
         self.chain, self.engine, self.answer = chain, engine, answer
         self.model = chain.model
         self.state: dict[str, Any] = {"input": typed_inputs(self.model, given.inputs)}
-        self.fresh = conversation is None
-        self.conversation = conversation or self._conversation(given)
-        self.before = len(self.conversation.messages) if conversation else 0
+        self.conversation = self._conversation(given) if conversation is None else conversation
+        self.before = 0
         if conversation is not None:
+            self.before = len(conversation.messages)
             self._extend(conversation, given)
         self.id = uuid4().hex[:12]
         self.started = time.perf_counter()
@@ -95,17 +98,23 @@ class Run:
         self.said = ""
 
     def _conversation(self, given: RunInput) -> Conversation:
-        messages = list(given.messages)
-        if self.model.system and not (messages and messages[0].role == "system"):
-            from intrinsics.messages import Message
-
-            messages.insert(0, Message(role="system", content=self.model.system))
+        messages = [*self._opening(given), *given.messages]
         return self.engine.conversation(messages, given.documents)
 
+    def _opening(self, given: RunInput) -> list[Message]:
+        """The chain's system text, unless the input brings its own."""
+        if not self.model.system or any(one.role == "system" for one in given.messages):
+            return []
+        return [Message(role="system", content=self.model.system)]
+
     def _extend(self, conversation: Conversation, given: RunInput) -> None:
-        before = len(conversation.messages)
+        """Add the input to an earlier conversation; documents it has already are left out."""
+        before, known = len(conversation.messages), conversation.documents
+        opening = [] if conversation.length else self._opening(given)
         try:
-            conversation.add_documents(given.documents)
+            for message in opening:
+                conversation.add(message.role, message.content)
+            conversation.add_documents(one for one in given.documents if one not in known)
             for message in given.messages:
                 conversation.add(message.role, message.content)
         except IntrinsicsError:
@@ -120,7 +129,7 @@ class Run:
         node: str | None = None
         finished = False
         try:
-            yield ev.RunStarted(**self._stamp(), chain=self.model.name)
+            yield ev.RunStarted(**self.stamp(), chain=self.model.name)
             here = START
             while True:
                 edge, target, taken = self._choose(here)
@@ -130,37 +139,39 @@ class Run:
                     break
                 self._go_back(edge, target)
                 here = node = target
-                async for event in self._run_node(here):
-                    yield event
+                async with aclosing(self._run_node(here)) as events:
+                    async for event in events:
+                        yield event
             output = self._output()
             finished = True
-            yield ev.RunFinished(**self._stamp(), output=output, ledger=self._ledger())
+            yield ev.RunFinished(**self.stamp(), output=output, ledger=self._ledger())
         except (IntrinsicsError, ChainRunError) as error:
             failure = error if isinstance(error, ChainRunError) else ChainRunError(str(error), node)
-            yield ev.RunFailed(**self._stamp(), error=str(failure), node=node)
+            yield ev.RunFailed(**self.stamp(), error=str(failure), node=node)
             raise failure from error
         finally:
             if not finished:
                 self.conversation.rollback(self.before)
 
-    async def _run_node(self, name: str) -> AsyncIterator[ev.Event]:
+    async def _run_node(self, name: str) -> AsyncGenerator[ev.Event, None]:
         node = self.model.nodes[name]
         self.attempts[name] = attempt = self.attempts.get(name, 0) + 1
-        self.marks.setdefault(name, len(self.conversation.messages))
+        self.marks[name] = len(self.conversation.messages)
         group = () if name in self.ahead else fused_with(self.model, name)
         yield ev.NodeStarted(
-            **self._stamp(), node=name, kind=node.kind, attempt=attempt, fused=group
+            **self.stamp(), node=name, kind=node.kind, attempt=attempt, fused=group
         )
         step = Step(self, name, node, attempt, group)
-        async for event in step.run():
-            yield event
+        async with aclosing(step.run()) as events:
+            async for event in events:
+                yield event
         outcome = step.outcome
         if outcome.said is not None:
             self.said = outcome.said
         self.state[name] = outcome.state
         self.total += outcome.ledger
         yield ev.NodeFinished(
-            **self._stamp(),
+            **self.stamp(),
             node=name,
             kind=node.kind,
             output=outcome.output,
@@ -180,7 +191,7 @@ class Run:
             condition = edge.label or None
             operands = None if edge.when is None else substituted(edge.when, state)
             taken = ev.EdgeTaken(
-                **self._stamp(), source=here, target=target, condition=condition, operands=operands
+                **self.stamp(), source=here, target=target, condition=condition, operands=operands
             )
             return edge, target, taken
         raise AssertionError("a checked chain has an edge for every case")
@@ -206,15 +217,14 @@ class Run:
     def _output(self) -> str:
         if self.model.output is None:
             return self.said
-        from intrinsics.template import Template
-
-        return Template(self.model.output).render({**self.names(), "said": self.said})
+        try:
+            return Template(self.model.output).render({**self.names(), "said": self.said})
+        except TemplateFault as fault:
+            raise ChainRunError(f"output: {fault.message}") from fault
 
     def stamp(self) -> dict[str, Any]:
         """Run and time for an event."""
         return {"run": self.id, "at": time.perf_counter() - self.started}
-
-    _stamp = stamp
 
     def _ledger(self) -> dict[str, Any]:
         totals = self.total.to_dict()
@@ -232,11 +242,12 @@ async def run(
     one = Run(chain, engine, given, conversation, answer)
     nodes: list[NodeResult] = []
     final: ev.RunFinished | None = None
-    async for event in one.events():
-        if isinstance(event, ev.NodeFinished):
-            nodes.append(NodeResult(event.node, event.kind, event.output, event.ledger))
-        elif isinstance(event, ev.RunFinished):
-            final = event
+    async with aclosing(one.events()) as events:
+        async for event in events:
+            if isinstance(event, ev.NodeFinished):
+                nodes.append(NodeResult(event.node, event.kind, event.output, event.ledger))
+            elif isinstance(event, ev.RunFinished):
+                final = event
     assert final is not None
     messages = tuple(message.model_dump() for message in one.conversation.messages)
     return RunResult(
@@ -250,8 +261,9 @@ def run_sync(
     given: RunInput,
     conversation: Conversation | None = None,
 ) -> RunResult:
-    """`run`, for code without an event loop."""
-    return asyncio.run(run(chain, engine, given, conversation))
-
-
-__all__ = ["Node", "NodeResult", "Run", "RunResult", "run", "run_sync"]
+    """`run`, for code without an event loop. Raises: RuntimeError: there is one."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(run(chain, engine, given, conversation))
+    raise RuntimeError("an event loop is running here; use `await chain.arun(...)` instead of run")
