@@ -18,9 +18,9 @@ demo: setup
 	@$(BIN)/chains demo
 
 check: setup
-	@$(BIN)/ruff check --quiet .
-	@$(BIN)/ruff format --quiet --check .
-	@$(BIN)/mypy
+	@$(BIN)/python -m ruff check --quiet .
+	@$(BIN)/python -m ruff format --quiet --check .
+	@$(BIN)/python -m mypy
 
 test: check
 	@$(BIN)/python -m pytest
