@@ -12,8 +12,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from .common import FoldersOption, JsonOption, ModelOption, errors, load_engine, loading_bar
-from .common import print_json
+from .common import (
+    FoldersOption,
+    JsonOption,
+    ModelOption,
+    errors,
+    load_engine,
+    loading_bar,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from intrinsics.data import Example
