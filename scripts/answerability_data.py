@@ -10,14 +10,12 @@ written to look answerable are kept apart in OUT/hard_SPLIT.jsonl, to be reporte
 
 from __future__ import annotations
 
-import json
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 from random import Random
-from typing import Any
 
-Row = dict[str, Any]
+from variety import Row, read, with_system, write
 
 
 def build(rows: list[Row], seed: int) -> list[Row]:
@@ -57,20 +55,13 @@ def _contains(text: str, answers: list[str]) -> bool:
 
 def main(source: Path, target: Path) -> None:
     """Write OUT/{train,dev,test}.jsonl and OUT/hard_{train,dev,test}.jsonl."""
-    target.mkdir(parents=True, exist_ok=True)
     for split in ("train", "dev", "test"):
-        rows = [json.loads(line) for line in (source / f"{split}.jsonl").open(encoding="utf-8")]
-        built = build(rows, seed=0)
-        for name, content in ((f"{split}.jsonl", built), (f"hard_{split}.jsonl", rows)):
-            (target / name).write_text(
-                "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in content),
-                encoding="utf-8",
-            )
-        counts = {
-            label: sum(row["label"] == label for row in built)
-            for label in ("answerable", "unanswerable")
-        }
-        print(f"{split}: {counts}, hard {len(rows)}")
+        rows = read(source / f"{split}.jsonl")
+        built = [with_system(row) for row in build(rows, seed=0)]
+        write(target / f"{split}.jsonl", built)
+        write(target / f"hard_{split}.jsonl", map(with_system, rows))
+        counts = Counter(row["label"] for row in built)
+        print(f"{split}: {dict(counts)}, hard {len(rows)}")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ correct or incorrect, as many of each, sources mixed. Prints the base model's ac
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import string
 from collections import defaultdict
@@ -20,6 +19,8 @@ from typing import Any
 
 import torch
 from rich.progress import track
+from variety import Row as Question
+from variety import read, with_system, write
 
 from intrinsics.conversation import Conversation
 from intrinsics.engine import Engine
@@ -28,25 +29,29 @@ from intrinsics.model import Row
 
 FOLDERS = ("choice", "qa")
 # Sources in which a model of this size is right often enough, and wrong often enough.
-SOURCES = ("ARC-easy", "BIG-bench QA wikidata", "OpenBookQA", "CommonsenseQA", "NQ-open dev")
+SOURCES = (
+    "ARC-easy",
+    "BIG-bench QA wikidata",
+    "OpenBookQA",
+    "CommonsenseQA",
+    "AdversarialQA droberta",
+    "AdversarialQA dbert",
+    "AdversarialQA dbidaf",
+)
 ANSWER_TOKENS = 24
 TOGETHER = 32
-Question = dict[str, Any]
 
 
 def main() -> None:
     """Write the three splits."""
     arguments = _arguments()
     engine = Engine.load()
-    arguments.target.mkdir(parents=True, exist_ok=True)
     for split in ("train", "dev", "test"):
         questions = _questions(arguments.source, split, getattr(arguments, split))
         answers = _answer_all(engine, questions, split)
         rows = [_row(q, answer) for q, answer in zip(questions, answers, strict=True)]
         _report(split, rows)
-        kept = _balanced(rows)
-        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept)
-        (arguments.target / f"{split}.jsonl").write_text(text, encoding="utf-8")
+        write(arguments.target / f"{split}.jsonl", _balanced(rows))
 
 
 def _arguments() -> argparse.Namespace:
@@ -55,7 +60,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("source", type=Path, metavar="DATA")
     parser.add_argument("target", type=Path, metavar="OUT")
-    for split, count in (("train", 1000), ("dev", 240), ("test", 400)):
+    for split, count in (("train", 1600), ("dev", 320), ("test", 640)):
         parser.add_argument(f"--{split}", type=int, default=count)
     return parser.parse_args()
 
@@ -64,10 +69,9 @@ def _questions(source: Path, split: str, count: int) -> list[Question]:
     """At most `count` questions, evenly from the sources."""
     by_source: dict[str, list[Question]] = defaultdict(list)
     for folder in FOLDERS:
-        for line in (source / folder / f"{split}.jsonl").open(encoding="utf-8"):
-            question = json.loads(line)
+        for question in read(source / folder / f"{split}.jsonl"):
             if question["source"] in SOURCES:
-                by_source[question["source"]].append(question)
+                by_source[question["source"]].append(with_system(question))
     random = Random(0)
     for questions in by_source.values():
         random.shuffle(questions)

@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 import time
+from io import StringIO
 from pathlib import Path
 
 import pexpect
@@ -59,8 +60,8 @@ class Terminal:
 
     def texts(self) -> list[Text]:
         """The lines with their colours."""
-        rows = [*self.screen.history.top, *(self.screen.buffer[y] for y in range(self.screen.lines))]
-        return [self._text(row) for row in rows]
+        shown = (self.screen.buffer[y] for y in range(self.screen.lines))
+        return [self._text(row) for row in (*self.screen.history.top, *shown)]
 
     def _text(self, row: dict[int, pyte.screens.Char]) -> Text:
         text = Text()
@@ -93,9 +94,10 @@ def main() -> None:
         terminal.enter(entry)
         terminal.until_prompt(count)
     texts = terminal.texts()
-    while texts and (not texts[-1].plain.strip() or texts[-1].plain.startswith((PROMPT.strip(), " guarded"))):
+    below = (PROMPT.strip(), " guarded")  # the empty prompt and the line under it
+    while texts and (not texts[-1].plain.strip() or texts[-1].plain.startswith(below)):
         texts.pop()
-    console = Console(record=True, width=given.columns, file=open(os.devnull, "w"))
+    console = Console(record=True, width=given.columns, file=StringIO())
     for text in texts:
         console.print(text, no_wrap=True, crop=False)
     console.save_svg(str(given.out), title="chains demo")

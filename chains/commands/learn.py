@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from intrinsics.engine import Engine
     from intrinsics.evaluate import Report
     from intrinsics.spec import Definition
+    from intrinsics.train import Trainer
+
+_LOG_SECONDS = 10  # between two lines of progress where there is no terminal to draw on
 
 
 def register(app: typer.Typer) -> None:
@@ -73,7 +77,7 @@ def train(
     errors.print(f"{directory / 'adapter'} is written; temperature {temperature:.2f} fits dev")
 
 
-def _draw(trainer: object) -> None:
+def _draw(trainer: Trainer) -> None:
     columns = (
         TextColumn("{task.description:<10}"),
         BarColumn(),
@@ -81,16 +85,20 @@ def _draw(trainer: object) -> None:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=errors) as bar:
+    with Progress(*columns, console=errors, disable=not errors.is_terminal) as bar:
         tasks = {
             phase: bar.add_task(phase, total=None, note="", visible=False)
             for phase in ("prefixes", "step", "dev")
         }
-        for record in trainer.run():  # type: ignore[attr-defined]
+        told = 0.0
+        for record in trainer.run():
             note = "" if record.loss is None else f"loss {record.loss:.3f}"
             if record.accuracy is not None:
                 note += f", accuracy {record.accuracy:.3f}{' (best)' if record.best else ''}"
                 errors.print(f"epoch {record.done}: dev {note}")
+            elif not errors.is_terminal and time.monotonic() - told > _LOG_SECONDS:
+                told = time.monotonic()
+                errors.print(f"{record.phase} {record.done} of {record.total} {note}")
             bar.update(
                 tasks[record.phase],
                 completed=record.done,

@@ -7,11 +7,11 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
-from conftest import tiny_engine, write_intrinsic
 
 from chains import Chain, ChainRunError, RunInput
 from chains.events import Event, NodeStarted
 from chains.loader import read
+from conftest import tiny_engine, write_intrinsic
 from intrinsics.catalogue import Catalogue
 from intrinsics.conversation import Conversation
 from intrinsics.engine import Engine
@@ -250,7 +250,7 @@ def test_run_tells_what_to_use_inside_an_event_loop(engine: Engine) -> None:
     async def inside() -> None:
         chain_of(REPLY, engine).run(engine, HELLO)
 
-    with pytest.raises(RuntimeError, match="use `await chain.arun"):
+    with pytest.raises(RuntimeError, match=r"use `await chain\.arun"):
         asyncio.run(inside())
 
 
