@@ -10,6 +10,7 @@ import pytest
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
+    AutoModelForCausalLM,
     GraniteConfig,
     GraniteForCausalLM,
     LlamaConfig,
@@ -22,6 +23,7 @@ from transformers import (
 
 from intrinsics.adapter import Adapter, LowRank
 from intrinsics.catalogue import Catalogue
+from intrinsics.checkpoint import resolve
 from intrinsics.engine import Engine
 from intrinsics.model import Model
 
@@ -170,3 +172,19 @@ def tiny_intrinsics(tmp_path: Path) -> Callable[[str], Engine]:
 def architecture(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name
+
+
+@pytest.fixture(scope="session")
+def engine() -> Engine:
+    """The packaged base model with the shipped intrinsics, loaded once for all slow tests."""
+    return Engine.load()
+
+
+@pytest.fixture(scope="session")
+def plain_network() -> Any:
+    """The same weights as transformers runs them, with its own attention."""
+    network = AutoModelForCausalLM.from_pretrained(
+        resolve(), dtype=torch.float32, local_files_only=True
+    )
+    network.train(False)
+    return network
