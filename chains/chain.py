@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from intrinsics.catalogue import Catalogue
@@ -15,6 +16,7 @@ from .checking import faults_of
 from .dumper import to_yaml
 from .errors import ChainDefinitionError, InputError
 from .functions import Callables, allowed
+from .graph import Graph, undone_by
 from .inputs import RunInput
 from .loader import read
 from .model import ChainModel
@@ -36,25 +38,31 @@ class Chain:
         model: ChainModel,
         places: Places,
         catalogue: Catalogue | None = None,
-        functions: Callables | None = None,
+        functions: Callables | None = MappingProxyType({}),
     ) -> None:
-        """Check a model. Raises: ChainDefinitionError: with every fault, each at its place."""
+        """Check a model. Raises: ChainDefinitionError: with every fault, each at its place.
+
+        `functions` are those it may call, by name; None leaves calls unchecked, and a run of one
+        fails.
+        """
         self.model = model
         self.functions: Callables = functions or {}
-        faults = faults_of(model, places, catalogue or Catalogue(), self.functions)
+        faults = faults_of(model, places, catalogue or Catalogue(), functions)
         if faults:
             raise ChainDefinitionError(faults)
+        self.undone = undone_by(model, Graph(model.hops()))
 
     @staticmethod
     def load(
         source: str | Path,
         *,
         catalogue: Catalogue | None = None,
-        functions: Iterable[Callable[..., Any]] = (),
+        functions: Iterable[Callable[..., Any]] | None = (),
     ) -> Chain:
         """Read a YAML file, or a shipped chain by its name.
 
-        `functions` are all that the file may call. Nothing in it is run by reading it.
+        `functions` are all that the file may call; None lets it name any, unchecked, for a chain
+        that is only looked at. Nothing in it is run by reading it.
         Raises: ChainDefinitionError: it is wrong; InputError: there is no such file or name.
         """
         path = find(source)
@@ -63,7 +71,8 @@ class Chain:
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{path}: cannot be read as UTF-8 text ({error})") from error
         model, places = read(text, str(path))
-        return Chain(model, places, catalogue, allowed(functions))
+        calls = None if functions is None else allowed(functions)
+        return Chain(model, places, catalogue, calls)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Chain) and self.model == other.model
@@ -129,11 +138,15 @@ def shipped() -> Sequence[str]:
 def find(source: str | Path) -> Path:
     """The file of a chain. Raises: InputError: neither a file nor a shipped name."""
     path = Path(source)
-    if path.is_file():
-        return path
     named = library_path() / "chains" / f"{source}.yaml"
-    if named.is_file():
-        return named
+    try:
+        path = path.expanduser()
+        if path.is_file():
+            return path
+        if named.is_file():
+            return named
+    except (OSError, ValueError, RuntimeError) as error:  # too long, or a home that is not there
+        raise InputError(f"{source}: no name of a file ({error})") from error
     if path.suffix:
         raise InputError(f"{source}: there is no such file")
     raise InputError(f"{unknown('chain', str(source), shipped())}; or give a file")

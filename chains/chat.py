@@ -140,7 +140,7 @@ def read_document(path: Path) -> Document:
         text = path.expanduser().read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: ~ of nobody
         raise InputError(f"{path}: cannot be read as UTF-8 text ({error})") from error
     if not text.strip():
         raise InputError(f"{path}: the file is empty; give one with text")

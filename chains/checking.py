@@ -5,6 +5,7 @@ from __future__ import annotations
 import keyword
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
+from unicodedata import normalize
 
 from intrinsics import template as jinja
 from intrinsics.catalogue import Catalogue
@@ -48,18 +49,19 @@ _FIELDS: dict[str, Type] = {
 
 
 def faults_of(
-    model: ChainModel, places: Places, catalogue: Catalogue, functions: Callables
+    model: ChainModel, places: Places, catalogue: Catalogue, functions: Callables | None
 ) -> list[Fault]:
-    """Everything wrong with a chain."""
+    """Everything wrong with a chain; without `functions` its calls are not looked at."""
     return list(_Checker(model, places, catalogue, functions).faults())
 
 
 class _Checker:
     def __init__(
-        self, model: ChainModel, places: Places, catalogue: Catalogue, functions: Callables
+        self, model: ChainModel, places: Places, catalogue: Catalogue, functions: Callables | None
     ) -> None:
-        self.model, self.places = model, places
-        self.catalogue, self.functions = catalogue, functions
+        self.model, self.places, self.catalogue = model, places, catalogue
+        self.functions: Callables = functions or {}
+        self.looks_at_calls = functions is not None
         self.flow = FlowCheck(model, places)
         self.certain = self.flow.graph.certain()
         self.definitions: dict[str, Definition] = {}
@@ -83,7 +85,7 @@ class _Checker:
                 if kind == "nodes" and taken:
                     message = f"{name!r} has a meaning of its own; choose another name"
                     yield self.places.fault((kind, name), message)
-                elif not name.isidentifier():
+                elif not name.isidentifier() or normalize("NFKC", name) != name:
                     message = f"{name!r} is not a name; use letters, digits and _"
                     yield self.places.fault((kind, name), message)
 
@@ -172,23 +174,40 @@ class _Checker:
             loc: Loc = ("nodes", name, "function")
             call = self.functions.get(node.call)
             if call is None:
-                message = unknown("function", node.call, self.functions)
-                yield self.places.fault((*loc, "call"), f"{message}; register it in code")
+                if self.looks_at_calls:
+                    message = unknown("function", node.call, self.functions)
+                    remedy = "register it in code, or give its module by --functions"
+                    yield self.places.fault((*loc, "call"), f"{message}; {remedy}")
                 continue
-            for message in signature_faults(call, node.arguments):
+            for message in signature_faults(call, self._given(node)):
                 yield self.places.fault(loc, message)
-            certain = self.certain.get(name, frozenset(self.model.nodes)) - {name}
-            for key, operand in node.arguments.items():
-                for ref in refs(operand):
-                    try:
-                        if self._known(ref):
-                            type_of(ref, self.scope)
-                        found = list(self._readable(ref, f"{name!r}", certain))
-                    except ExpressionFault as error:
-                        found = [error]
-                    for fault in found:
-                        place = (*loc, "arguments", key)
-                        yield self.places.fault(place, fault.message, fault.at)
+            yield from self._operands(name, node)
+
+    def _operands(self, name: str, node: Function) -> Iterator[Fault]:
+        """Names that a call's arguments read: unknown, or maybe not there yet."""
+        certain = self.certain.get(name, frozenset(self.model.nodes)) - {name}
+        for key, operand in node.arguments.items():
+            for ref in refs(operand):
+                try:
+                    if self._known(ref):
+                        type_of(ref, self.scope)
+                    found = list(self._readable(ref, f"{name!r}", certain))
+                except ExpressionFault as error:
+                    found = [error]
+                for fault in found:
+                    place = ("nodes", name, "function", "arguments", key)
+                    yield self.places.fault(place, fault.message, fault.at)
+
+    def _given(self, node: Function) -> dict[str, Type | None]:
+        """The types of a call's arguments; None where one is not known."""
+        found: dict[str, Type | None] = {}
+        for key, operand in node.arguments.items():
+            try:
+                kind = type_of(operand, self.scope)
+            except ExpressionFault:  # told at its own place
+                kind = _UNKNOWN
+            found[key] = None if isinstance(kind, Opaque) else kind
+        return found
 
     def _templates(self) -> Iterator[Fault]:
         for one in templates(self.model):
@@ -230,12 +249,16 @@ class _Checker:
 _UNKNOWN: Type = Opaque()
 
 
+_GIVEN = "given"  # whatever the input's last message is: only the run can tell
+
+
 class _Roles:
     """Which role's message can be the last one at each node, and who can't work with that."""
 
     def __init__(self, checker: _Checker) -> None:
         self.model, self.places = checker.model, checker.places
         self.definitions: Definitions = checker.definitions
+        self.undone = checker.flow.undone
         self.before = self._spread()
 
     def faults(self) -> Iterator[Fault]:
@@ -253,7 +276,7 @@ class _Roles:
     def _reads(self, name: str, node: Check, roles: set[str]) -> Iterator[Fault]:
         for intrinsic in node.intrinsics:
             definition = self.definitions.get(intrinsic)
-            wrong = roles - {definition.reads.last} if definition else set()
+            wrong = roles - {definition.reads.last, _GIVEN} if definition else set()
             if definition and wrong:
                 message = (
                     f"{intrinsic} judges the last {definition.reads.last} message, but at {name!r} "
@@ -262,16 +285,15 @@ class _Roles:
                 yield self.places.fault(("nodes", name, "check", intrinsic), message)
 
     def _spread(self) -> dict[str, set[str]]:
-        """A fixed point over the flow. Going back to a turn also undoes its messages."""
-        before: dict[str, set[str]] = {START: {"user"}}
-        hops = [
-            (edge.source, edge.target, edge.at_most is not None) for edge in self.model.flow
-        ] + [(edge.source, edge.then, False) for edge in self.model.flow if edge.then]
+        """A fixed point over the flow. Going back to a turn may also undo its messages."""
+        before: dict[str, set[str]] = {START: {_GIVEN}}
+        flow = self.model.flow
+        hops = [(edge.source, edge.target, i in self.undone) for i, edge in enumerate(flow)]
+        hops += [(edge.source, edge.then, False) for edge in flow if edge.then]
         changed = True
         while changed:
             changed = False
-            for source, target, back in hops:
-                undone = back and isinstance(self.model.nodes.get(target), Turn)
+            for source, target, undone in hops:
                 new = set() if undone else self._after(source, before.get(source, set()))
                 known = before.setdefault(target, set())
                 changed = changed or not new <= known

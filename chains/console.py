@@ -140,7 +140,7 @@ class Session:
         self.screen.print(trace_table(self.chat.events, width, self.screen.glyphs))
 
     def _choose(self, source: Path) -> None:
-        self.chat.use(str(source.expanduser()))
+        self.chat.use(str(source))
         self._chosen = True
         self._tell_chain()
 

@@ -16,85 +16,25 @@ lambda: it is checked when the chain is built, drawn on the edge and written to 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from pydantic import BaseModel, ValidationError
+
 from intrinsics.catalogue import Catalogue
-from intrinsics.located import Loc
+from intrinsics.located import Loc, unknown
 
 from . import expression as tree
 from .chain import Chain
+from .conditions import Condition, Value
+from .errors import ChainDefinitionError
 from .functions import allowed, name_of
 from .model import END as END_NAME
 from .model import PYTHON_TYPES, Ask, ChainModel, Check, Edge, Field_, Function, Say, Turn
 from .model import START as START_NAME
 from .model import Node as NodeModel
 from .places import CodePlace, CodePlaces, caller
-
-
-class Condition:
-    """A condition, to be joined by `&`, `|` and `~`."""
-
-    def __init__(self, build: Callable[[], tree.Tree]) -> None:
-        self.build = build
-
-    def __and__(self, other: Condition) -> Condition:
-        return Condition(lambda: tree.join("and", (self.build(), other.build())))
-
-    def __or__(self, other: Condition) -> Condition:
-        return Condition(lambda: tree.join("or", (self.build(), other.build())))
-
-    def __invert__(self) -> Condition:
-        return Condition(lambda: tree.Not(self.build()))
-
-    def __bool__(self) -> bool:
-        raise TypeError("a condition has no value before the run; join conditions by &, | and ~")
-
-
-class Value(Condition):
-    """Something a node leaves in the state; compare it to get a condition."""
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __init__(self, node: Node | None, path: tuple[str, ...], label: str | None = None) -> None:
-        self._node, self._path, self._label = node, path, label
-        super().__init__(self.ref)
-
-    def ref(self) -> tree.Ref:
-        """The name in the state, known once the class is complete."""
-        first = () if self._node is None else (self._node.name,)
-        return tree.Ref((*first, *self._path), self._label)
-
-    def is_in(self, *items: tree.Scalar) -> Condition:
-        """Whether it is one of several literals."""
-        constants = tuple(tree.Constant(item) for item in items)
-        return Condition(lambda: tree.Member(self.ref(), constants))
-
-    def __eq__(self, other: Value | tree.Scalar) -> Condition:  # type: ignore[override]
-        return self._compare("==", other)
-
-    def __ne__(self, other: Value | tree.Scalar) -> Condition:  # type: ignore[override]
-        return self._compare("!=", other)
-
-    def __lt__(self, other: Value | float) -> Condition:
-        return self._compare("<", other)
-
-    def __le__(self, other: Value | float) -> Condition:
-        return self._compare("<=", other)
-
-    def __gt__(self, other: Value | float) -> Condition:
-        return self._compare(">", other)
-
-    def __ge__(self, other: Value | float) -> Condition:
-        return self._compare(">=", other)
-
-    def _compare(self, word: tree.Operator, other: Value | tree.Scalar) -> Condition:
-        def build() -> tree.Tree:
-            right = other.ref() if isinstance(other, Value) else tree.Constant(other)
-            return tree.Compare(self.ref(), word, right)
-
-        return Condition(build)
 
 
 @dataclass(frozen=True)
@@ -179,6 +119,10 @@ class Node:
     def __rshift__(self, target: Node) -> Path:
         return Path((_Arrow(self, target, None, False, caller()),))
 
+    def again(self, target: Node, *, at_most: int, then: Node) -> Path:
+        """Always go back to `target`, at most that many times in a run; after that to `then`."""
+        return Path((_Arrow(self, target, None, False, caller(), at_most, then),))
+
     def when(self, condition: Condition) -> Exit:
         """The way out if a condition holds; ways are tried in the order of the flow."""
         return Exit(self, condition)
@@ -206,6 +150,16 @@ class Node:
         """The text of a turn, say or ask node."""
         return Value(self, ("text",))
 
+    @property
+    def finish(self) -> Value:
+        """Why a turn's reply ended: end, stop or length."""
+        return Value(self, ("finish",))
+
+    @property
+    def attempts(self) -> Value:
+        """How many times a turn has replied in this run."""
+        return Value(self, ("attempts",))
+
     def built(self) -> NodeModel:
         """The node as data."""
         if self.call is not None:
@@ -224,23 +178,27 @@ END = Node(None, CodePlace("", 1, 1), name=END_NAME)
 
 def turn(prompt: str | None = None, **sampling: Any) -> Node:
     """The base model replies; see `chains.model.Turn` for the sampling values."""
-    return Node(Turn(prompt=prompt, **sampling), caller())
+    return _node(Turn, prompt=prompt, **sampling)
 
 
 def check(*intrinsics: str, arguments: dict[str, dict[str, str]] | None = None) -> Node:
-    """Intrinsics judge the conversation, in one fan-out."""
-    given = {name: (arguments or {}).get(name, {}) for name in intrinsics}
-    return Node(Check(intrinsics=given), caller())
+    """Intrinsics judge the conversation, in one fan-out; `arguments` are those of each."""
+    given = arguments or {}
+    extra = [name for name in given if name not in intrinsics]
+    if extra:
+        message = unknown("intrinsic in arguments:", extra[0], intrinsics)
+        raise ChainDefinitionError([caller().fault(message)])
+    return _node(Check, intrinsics={name: given.get(name, {}) for name in intrinsics})
 
 
 def say(text: str) -> Node:
     """A fixed text becomes an assistant message."""
-    return Node(Say(text=text), caller())
+    return _node(Say, text=text)
 
 
 def ask(question: str) -> Node:
     """A human is asked."""
-    return Node(Ask(question=question), caller())
+    return _node(Ask, question=question)
 
 
 def function(call: Callable[..., Any], **arguments: Value | tree.Scalar) -> Node:
@@ -251,6 +209,27 @@ def function(call: Callable[..., Any], **arguments: Value | tree.Scalar) -> Node
 def given(name: str) -> Value:
     """An input of the chain."""
     return Value(None, ("input", name))
+
+
+def _node(kind: type[NodeModel], **values: Any) -> Node:
+    """A node, or what is wrong with its values at the caller's line."""
+    place = caller(2)
+    try:
+        return Node(kind(**values), place)
+    except ValidationError as error:
+        raise ChainDefinitionError(
+            [place.fault(_words(one, kind)) for one in error.errors()]
+        ) from None
+
+
+def _words(error: Mapping[str, Any], kind: type[BaseModel]) -> str:
+    name = ".".join(str(step) for step in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return unknown("argument", name, kind.model_fields)
+    return f"{name}: {error['msg']}; it is {error['input']!r}"
+
+
+_SETTINGS = ("name", "system", "description", "version", "inputs", "output")
 
 
 class Definition:
@@ -266,7 +245,14 @@ class Definition:
     def chain(cls, catalogue: Catalogue | None = None) -> Chain:
         """The checked chain. Raises: ChainDefinitionError: every fault, at its place."""
         nodes = {name: node for name, node in vars(cls).items() if isinstance(node, Node)}
+        taken = [node for name, node in nodes.items() if name in _SETTINGS]
+        if taken:
+            message = f"{taken[0].name!r} is a setting of the chain; name the node otherwise"
+            raise ChainDefinitionError([taken[0].place.fault(message)])
         arrows = [arrow for path in cls.flow for arrow in path.arrows]
+        if not arrows:
+            message = f"the flow of {cls.__name__} is empty; begin it with START >> ..."
+            raise ChainDefinitionError([CodePlace(cls.__module__, 1, 1).fault(message)])
         places: dict[Loc, CodePlace] = {(): arrows[0].place}
         places |= {("nodes", name): node.place for name, node in nodes.items()}
         places |= {("flow", i): arrow.place for i, arrow in enumerate(arrows)}

@@ -6,11 +6,23 @@ from io import StringIO
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.representer import SafeRepresenter
 
 from .expression import Constant, Operand
 from .model import ChainModel, Check, Edge, Field_, Function, Node
 
 _SHORT = {"turn": "prompt", "say": "text", "ask": "question"}
+
+
+class _Representer(SafeRepresenter):
+    """Quotes a text that begins as YAML's signs for keys do: ruamel leaves it plain."""
+
+    def represent_str(self, data: str) -> Any:
+        style = "'" if data.startswith(("?", ":")) else None
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+
+_Representer.add_representer(str, _Representer.represent_str)
 
 
 def to_yaml(model: ChainModel) -> str:
@@ -26,6 +38,7 @@ def to_yaml(model: ChainModel) -> str:
     if model.output is not None:
         data["output"] = model.output
     yaml = YAML(typ="safe", pure=True)
+    yaml.Representer = _Representer
     yaml.default_flow_style = None
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     yaml.width = 100

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 Scalar: TypeAlias = str | int | float | bool
+LARGEST = 1e15  # a float holds every whole number up to here
 Operator: TypeAlias = Literal["==", "!=", "<", "<=", ">", ">="]
 
 OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
@@ -30,6 +31,11 @@ class Constant:
 
     value: Scalar
     at: int = field(default=0, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError: a number that a condition can't hold."""
+        if isinstance(self.value, int | float) and not abs(self.value) <= LARGEST:
+            raise ValueError(f"{self.value!r} is beyond {LARGEST:g}, the largest literal")
 
     def __str__(self) -> str:
         if isinstance(self.value, bool):

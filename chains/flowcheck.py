@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from intrinsics.errors import Fault
 from intrinsics.located import unknown
 
-from .graph import Graph
+from .graph import Graph, undone_by
 from .model import END, START, ChainModel, Edge, Turn
 from .places import Places
 
@@ -22,6 +22,7 @@ class FlowCheck:
         self.graph = Graph(
             (self._meant(source), self._meant(target)) for source, target in model.hops()
         )
+        self.undone = undone_by(model, self.graph)
 
     def faults(self) -> Iterator[Fault]:
         """Every fault of the flow."""
@@ -123,7 +124,8 @@ class FlowCheck:
             message = f"at_most bounds a way back, but {edge.target!r} does not lead here again"
             yield self.places.fault(("flow", index, "at_most"), message)
         node = self.model.nodes.get(edge.target)
-        if isinstance(node, Turn) and node.temperature == 0 and "{" not in (node.prompt or ""):
+        repeats = isinstance(node, Turn) and node.temperature == 0 and index in self.undone
+        if isinstance(node, Turn) and repeats and "{" not in (node.prompt or ""):
             message = (
                 f"going back to {edge.target!r} repeats its text at temperature 0; give it a "
                 f"temperature, or a prompt that changes"

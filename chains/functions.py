@@ -6,6 +6,10 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias, get_type_hints
 
+from pydantic import TypeAdapter
+
+from .types import Opaque, Type, of_python
+
 Callables: TypeAlias = Mapping[str, Callable[..., Any]]
 
 
@@ -24,13 +28,21 @@ def allowed(calls: Iterable[Callable[..., Any]]) -> Callables:
 
 
 def return_type(call: Callable[..., Any]) -> Any:
-    """The annotation of what it returns; `inspect.Signature.empty` without one."""
-    return get_type_hints(call).get("return", inspect.Signature.empty)
+    """The annotation of what it returns; `inspect.Signature.empty` without one that resolves."""
+    try:
+        return get_type_hints(call).get("return", inspect.Signature.empty)
+    except Exception:  # told by `signature_faults`
+        return inspect.Signature.empty
 
 
-def signature_faults(call: Callable[..., Any], given: Iterable[str]) -> Iterator[str]:
-    """What is wrong with calling it by these parameter names."""
+def signature_faults(call: Callable[..., Any], given: Mapping[str, Type | None]) -> Iterator[str]:
+    """What is wrong with calling it with values of these types, by parameter name."""
     names = list(given)
+    try:
+        hints = get_type_hints(call)
+    except Exception as error:  # whatever evaluating an annotation raises
+        yield f"{call.__name__} has an annotation that can't be resolved: {error}"
+        return
     parameters = inspect.signature(call).parameters
     plain = [p for p in parameters.values() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
     for name in names:
@@ -42,5 +54,20 @@ def signature_faults(call: Callable[..., Any], given: Iterable[str]) -> Iterator
             yield f"{call.__name__}: the parameter {parameter.name!r} can't be given by name"
         elif parameter.default is parameter.empty and parameter.name not in names:
             yield f"{call.__name__} needs the argument {parameter.name!r}"
-    if return_type(call) is inspect.Signature.empty:
+    for name, kind in given.items():
+        if name in hints and kind is not None:
+            wanted = of_python(hints[name])
+            if not isinstance(wanted, Opaque) and type(wanted) is not type(kind):
+                yield f"{call.__name__} takes {wanted} for {name!r}, but is given {kind}"
+    yield from _return_faults(call, hints)
+
+
+def _return_faults(call: Callable[..., Any], hints: Mapping[str, Any]) -> Iterator[str]:
+    if "return" not in hints:
         yield f"{call.__name__} does not say what it returns; annotate it"
+        return
+    try:
+        TypeAdapter(hints["return"])
+    except Exception as error:  # pydantic raises several kinds for what it has no schema for
+        first = str(error).splitlines()[0]
+        yield f"{call.__name__} returns what can't be stored as JSON: {first}"

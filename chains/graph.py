@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from .model import END, START
+from .model import END, START, Ask, ChainModel, Edge, Turn
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -48,6 +48,18 @@ class Graph:
         after = {first, *nx.descendants(self._graph, first)}
         return after & {last, *nx.ancestors(self._graph, last)}
 
+    def since(self, first: str, last: str) -> set[str]:
+        """The nodes after `first` on some way to `last` that does not come by `first` again."""
+        import networkx as nx  # as above
+
+        rest = nx.restricted_view(self._graph, [first], [])
+        if last not in rest:
+            return set()
+        before = {last, *nx.ancestors(rest, last)}
+        begins = before & set(self._graph.successors(first))
+        after = begins.union(*(nx.descendants(rest, node) for node in begins))
+        return before & after
+
     def certain(self) -> dict[str, frozenset[str]]:
         """For each reachable node, those that every run has been at before it, itself included."""
         import networkx as nx  # as above
@@ -69,3 +81,27 @@ class Graph:
         loops = set(nx.nodes_with_selfloops(self._graph))
         groups = [set(group) for group in nx.strongly_connected_components(self._graph)]
         return [group for group in groups if len(group) > 1 or group & loops]
+
+
+def undone_by(model: ChainModel, graph: Graph) -> set[int]:
+    """The edges, by index, that undo what was said since their target began.
+
+    These are the bounded ways back to a turn, which then replies anew, if every run comes from
+    that turn and nobody else has spoken since: a human's answer or another turn is never dropped.
+    """
+    certain = graph.certain()
+    return {
+        index
+        for index, edge in enumerate(model.flow)
+        if edge.at_most is not None and _undoes(model, graph, edge, certain)
+    }
+
+
+def _undoes(
+    model: ChainModel, graph: Graph, edge: Edge, certain: dict[str, frozenset[str]]
+) -> bool:
+    if not isinstance(model.nodes.get(edge.target), Turn):
+        return False
+    since = graph.since(edge.target, edge.source)
+    alone = not any(isinstance(model.nodes.get(name), Ask | Turn) for name in since)
+    return alone and edge.target in certain.get(edge.source, frozenset())

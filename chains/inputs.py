@@ -32,7 +32,7 @@ class RunInput(BaseModel):
             data = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise InputError(f"{path}: there is no such file") from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{path}: not readable as JSON: {error}") from error
         return RunInput.of(data, str(path))
 
@@ -55,7 +55,18 @@ class RunInput(BaseModel):
         for i, message in enumerate(given.messages):
             if not message.content.strip():
                 raise InputError(f"{where}: messages.{i}: the content is empty; give it text")
+            _check_text(message.content, f"{where}: messages.{i}")
+        for i, document in enumerate(given.documents):
+            _check_text(document.id + document.text, f"{where}: documents.{i}")
         return given
+
+
+def _check_text(text: str, where: str) -> None:
+    """Raises: InputError: half of a surrogate pair, which is no character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{where}: not text at character {error.start}: {error.reason}") from None
 
 
 def typed_inputs(model: ChainModel, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -88,13 +88,18 @@ class _Reader:
         try:
             return kind.model_validate(value)
         except ValidationError as error:
-            long = isinstance(self.source.at(loc), dict)
-            self.faults += (
-                self.source.faults(error, kind, loc)
-                if long
-                else [self.source.fault(loc, str(one["msg"])) for one in error.errors()]
-            )
+            if self._is_long(loc):
+                self.faults += self.source.faults(error, kind, loc)
+            else:
+                self.faults += [self.source.fault(loc, _words(one)) for one in error.errors()]
             return None
+
+    def _is_long(self, loc: Loc) -> bool:
+        """Whether a mapping stands at `loc`, and not the short spelling of one."""
+        try:
+            return isinstance(self.source.at(loc), dict)
+        except (TypeError, LookupError):  # `a: say`: the kind is there, nothing below it
+            return False
 
     def _input(self, loc: Loc, value: Any) -> Field_ | None:
         field: Field_ | None = self._built(
@@ -213,3 +218,8 @@ class _Reader:
                 message = unknown("key", str(key), (*_EDGE_KEYS, "otherwise"))
                 self.faults.append(self.source.fault((*loc, key), message, key=True))
         return parts
+
+
+def _words(error: Mapping[str, Any]) -> str:
+    """What pydantic found wrong with a short spelling."""
+    return f"missing {error['loc'][-1]}" if error["type"] == "missing" else str(error["msg"])

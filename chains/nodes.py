@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from intrinsics.ledger import Ledger
 from intrinsics.template import Template, TemplateFault
@@ -142,7 +143,9 @@ class Step:
         self.outcome = Outcome({"text": answer}, answer)
 
     async def _call(self, node: Function) -> Outcome:
-        call = self.owner.chain.functions[node.call]
+        call = self.owner.chain.functions.get(node.call)
+        if call is None:
+            raise ChainRunError(f"{node.call} is not registered; load the chain with it", self.name)
         names = self.owner.names()
         given = {name: evaluate(operand, names) for name, operand in node.arguments.items()}
         value = await self._returned(call, given)
@@ -150,11 +153,10 @@ class Step:
         try:
             adapter = TypeAdapter(expected)
             plain = adapter.dump_python(adapter.validate_python(value, strict=True), mode="json")
-        except ValidationError as error:
+        except (ValidationError, PydanticSerializationError) as error:
+            why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
             raise ChainRunError(
-                f"{node.call} returned {value!r}, which is not {expected}: "
-                f"{error.errors()[0]['msg']}",
-                self.name,
+                f"{node.call} returned {value!r}, which is not {expected}: {why}", self.name
             ) from error
         return Outcome({"value": plain}, plain)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import math
 from typing import Literal
 
 from .expression import Compare, Constant, Join, Member, Not, Operand, Operator, Ref, Tree, join
@@ -118,9 +117,10 @@ class _Reader:
             return Constant(value, at)
         if not isinstance(value, int | float) or isinstance(value, bool):
             raise ExpressionFault(f"not allowed in a condition; {_ALLOWED}", at)
-        if not math.isfinite(value) or abs(value) > 1e15:
-            raise ExpressionFault("a number beyond 1e15", at)
-        return Constant(sign * value, at)
+        try:
+            return Constant(sign * value, at)
+        except ValueError as error:
+            raise ExpressionFault(str(error), at) from None
 
     def _at(self, node: ast.expr) -> int:
         """The node's place in characters; Python counts bytes."""

@@ -20,7 +20,7 @@ from .errors import ChainRunError
 from .expression import evaluate, substituted
 from .fuse import fused_with
 from .inputs import RunInput, typed_inputs
-from .model import END, START, Edge, Turn
+from .model import END, START, Edge
 from .nodes import Outcome, Step
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Run:
         self.conversation = self._conversation(given) if conversation is None else conversation
         self.before = 0
         if conversation is not None:
-            self.before = len(conversation.messages)
+            self.before = conversation.mark
             self._extend(conversation, given)
         self.id = uuid4().hex[:12]
         self.started = time.perf_counter()
@@ -109,7 +109,7 @@ class Run:
 
     def _extend(self, conversation: Conversation, given: RunInput) -> None:
         """Add the input to an earlier conversation; documents it has already are left out."""
-        before, known = len(conversation.messages), conversation.documents
+        before, known = conversation.mark, conversation.documents
         opening = [] if conversation.length else self._opening(given)
         try:
             for message in opening:
@@ -118,7 +118,7 @@ class Run:
             for message in given.messages:
                 conversation.add(message.role, message.content)
         except IntrinsicsError:
-            conversation.rollback(before)
+            conversation.rewind(before)
             raise
 
     async def events(self) -> AsyncGenerator[ev.Event, None]:
@@ -151,12 +151,12 @@ class Run:
             raise failure from error
         finally:
             if not finished:
-                self.conversation.rollback(self.before)
+                self.conversation.rewind(self.before)
 
     async def _run_node(self, name: str) -> AsyncGenerator[ev.Event, None]:
         node = self.model.nodes[name]
         self.attempts[name] = attempt = self.attempts.get(name, 0) + 1
-        self.marks[name] = len(self.conversation.messages)
+        self.marks[name] = self.conversation.mark
         group = () if name in self.ahead else fused_with(self.model, name)
         yield ev.NodeStarted(
             **self.stamp(), node=name, kind=node.kind, attempt=attempt, fused=group
@@ -197,10 +197,9 @@ class Run:
         raise AssertionError("a checked chain has an edge for every case")
 
     def _go_back(self, edge: Edge, target: str) -> None:
-        """Going back to a turn undoes what was said since it began: it replies anew."""
-        back = edge.at_most is not None and target == edge.target
-        if back and isinstance(self.model.nodes[target], Turn) and target in self.marks:
-            self.conversation.rollback(self.marks[target])
+        """Going back to a turn may undo what was said since it began: it replies anew."""
+        if target == edge.target and self.model.flow.index(edge) in self.chain.undone:
+            self.conversation.rewind(self.marks[target])
             self.ahead.clear()
 
     def names(self) -> dict[str, Any]:

@@ -42,12 +42,17 @@ class Screen:
 
     def __init__(self, out: TextIO, plain: bool | None = None) -> None:
         """`plain` leaves out colour, bars and the spinner; None: where `out` is no terminal."""
-        self.console = Console(file=out, highlight=False)
+        self.console = Console(file=out, highlight=False, emoji=False)
         dumb = not self.console.is_terminal or self.console.is_dumb_terminal
         self.plain = dumb if plain is None else plain
         if self.plain:
             self.console = Console(
-                file=out, highlight=False, no_color=True, force_terminal=False, soft_wrap=True
+                file=out,
+                highlight=False,
+                emoji=False,
+                no_color=True,
+                force_terminal=False,
+                soft_wrap=True,
             )
         utf = (out.encoding or "").lower().replace("-", "").startswith("utf")
         self.glyphs = UNICODE if utf else ASCII
@@ -110,6 +115,7 @@ class RunView:
         self._verdicts: list[Shown] = []
         self._wrap = WordWrap(screen.width, indent=2)
         self._gap = "\n" if screen.plain else "\n\n"
+        self._spoken = False
 
     def show(self, event: ev.Event) -> None:
         """Print what there is to see of an event."""
@@ -128,6 +134,8 @@ class RunView:
                 self.screen.write(self._wrapped(event.question) + "\n")
             case ev.RunFinished():
                 self.costs.seconds = event.at
+                if not self._spoken and event.output:
+                    self.screen.write(self._wrapped(event.output) + self._gap)
                 self._sum_up()
             case _:
                 pass
@@ -153,6 +161,7 @@ class RunView:
 
     def _finished(self, event: ev.NodeFinished) -> None:
         self.screen.idle()
+        self._spoken = self._spoken or event.kind in ("turn", "say")
         if event.kind == "turn":
             self.screen.write(self._wrap.flush() + self._gap)
             self._wrap = WordWrap(self.screen.width, indent=2)

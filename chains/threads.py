@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -18,7 +19,9 @@ async def in_thread(call: Callable[[], T]) -> T:
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait([task])
+        while not task.done():
+            with suppress(asyncio.CancelledError):  # cancelled once more: the answer is the same
+                await asyncio.wait([task])
         if not task.cancelled():
             task.exception()  # seen: the cancellation is what is told
         raise

@@ -71,12 +71,16 @@ def guide(chat: Chat, prompt: str, goes_on: Callable[[], bool]) -> None:
         chat.screen.print(Text.assemble((prompt, f"bold {ACCENT}"), stop.ask))
         chat.turn(stop.ask)
         nodes = [event.node for event in chat.events if isinstance(event, ev.NodeFinished)]
-        tell(chat.screen, stop.comment(nodes))
+        finished = any(isinstance(event, ev.RunFinished) for event in chat.events)
+        tell(chat.screen, stop.comment(nodes) if finished else "")
     tell(chat.screen, tour.farewell)
 
 
 def tell(screen: Screen, text: str) -> None:
     """A paragraph of explanation, and a gap."""
     if text:
-        screen.print(Padding(Text(text.strip(), "italic"), (0, 2)))
+        if screen.plain:  # never broken, so never wrapped
+            screen.line(text.strip())
+        else:
+            screen.print(Padding(Text(text.strip(), "italic"), (0, 2)))
         screen.print()

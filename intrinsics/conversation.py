@@ -120,8 +120,20 @@ class Conversation:
             raise ConversationError(
                 f"cannot keep {messages} of {len(self.messages)} messages; roll back to fewer"
             )
-        while len(self.messages) > messages:
-            self._entries.pop()
+        kept = len(self._entries)
+        while len([e for e in self._entries[:kept] if not e.documents]) > messages:
+            kept -= 1
+        self.rewind(kept)
+
+    @property
+    def mark(self) -> int:
+        """A place to come back to: how many messages and blocks of documents there are."""
+        return len(self._entries)
+
+    def rewind(self, mark: int) -> None:
+        """Go back to where `mark` was read; later documents go too. Changes: in place."""
+        assert 0 <= mark <= len(self._entries), "a mark is read on this conversation before"
+        del self._entries[mark:]
         self.truncate(self._entries[-1].end if self._entries else 0)
 
     def extend(self, ids: Sequence[int]) -> None:

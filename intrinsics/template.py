@@ -35,6 +35,12 @@ class TemplateFault(Exception):
 class _Environment(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset(["*", "**"])
 
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """A key before a method of the same name: `{{ input.items }}` is the input `items`."""
+        if isinstance(obj, Mapping) and attribute in obj:
+            return obj[attribute]
+        return super().getattr(obj, attribute)
+
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         """Refuse products that could fill the memory."""
         small = all(isinstance(x, int | float) and abs(x) < 1e6 for x in (left, right))

@@ -19,13 +19,13 @@ from typing import Any
 
 import torch
 from rich.progress import track
-from variety import Row as Question
-from variety import read, with_system, write
 
 from intrinsics.conversation import Conversation
 from intrinsics.engine import Engine
 from intrinsics.messages import Document, Message
 from intrinsics.model import Row
+from variety import Row as Question
+from variety import read, with_system, write
 
 FOLDERS = ("choice", "qa")
 # Sources in which a model of this size is right often enough, and wrong often enough.

@@ -1,6 +1,6 @@
 """Draws docs/console.svg: the console as it is, typed into on a pseudo-terminal.
 
-    python scripts/picture.py [--out docs/console.svg] ENTRY...
+python scripts/picture.py [--out docs/console.svg] ENTRY...
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from io import StringIO
 from pathlib import Path
 
 from rich.console import Console
+
 from terminal import Terminal
 
 PROMPT = "you>"

@@ -1,4 +1,4 @@
-"""`chains` on a real pseudo-terminal, and what stands on its screen: for the picture and the tests."""
+"""`chains` on a real pseudo-terminal, and its screen: for the picture and the tests."""
 
 from __future__ import annotations
 

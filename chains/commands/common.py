@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -51,7 +53,16 @@ DocumentsOption = Annotated[
     typer.Option("--docs", "-d", metavar="FILE", help="A text file as document; repeatable."),
 ]
 
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
+FunctionsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--functions",
+        metavar="MODULE",
+        help="A Python module whose functions the chain may call; repeatable. It is imported.",
+    ),
+]
+
+errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 """Messages and progress: never on stdout, where results go."""
 
 
@@ -130,6 +141,27 @@ def loading_bar() -> Iterator[_Bar]:
         bar.close()
 
 
+def functions_of(modules: Sequence[str]) -> list[Callable[..., Any]]:
+    """The public functions defined in modules, which are imported, from here or installed.
+
+    Raises: InputError: there is no such module, or importing it fails.
+    """
+    found: list[Callable[..., Any]] = []
+    if modules and "" not in sys.path:
+        sys.path.insert(0, "")
+    for name in modules:
+        try:
+            module = import_module(name)
+        except Exception as error:  # whatever the module's own code raises
+            raise InputError(f"--functions {name}: {type(error).__name__}: {error}") from error
+        found += [
+            value
+            for key, value in vars(module).items()
+            if inspect.isfunction(value) and value.__module__ == name and not key.startswith("_")
+        ]
+    return found
+
+
 def read_json(path: str) -> dict[str, Any]:
     """The JSON object in a file, or on stdin for "-". Raises: InputError: there is none."""
     name = "stdin" if path == "-" else path
@@ -141,7 +173,7 @@ def read_json(path: str) -> dict[str, Any]:
         raise InputError(f"{name}: cannot be read as UTF-8 text ({error})") from error
     try:
         data = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{name}: not JSON: {error}") from error
     if not isinstance(data, dict):
         raise InputError(f"{name}: must be a JSON object with messages, documents or inputs")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -34,6 +35,9 @@ def demo(
 
     from ..console import Session, Settings  # prompt_toolkit's 0.3 s, only where it is needed
 
+    for stream in (sys.stdin, sys.stdout):  # what can't be read or shown must not end a chat
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     settings = Settings(
         state=state_directory(),
         chain=chain,

@@ -11,7 +11,7 @@ from intrinsics.catalogue import Catalogue
 
 from ..chain import Chain
 from ..errors import ChainDefinitionError, InputError
-from .common import FoldersOption, JsonOption, errors, print_json
+from .common import FoldersOption, FunctionsOption, JsonOption, errors, functions_of, print_json
 
 
 class Format(StrEnum):
@@ -32,14 +32,19 @@ def register(app: typer.Typer) -> None:
 def validate(
     files: Annotated[list[str], typer.Argument(help="YAML files, or names of shipped chains.")],
     folders: FoldersOption = None,
+    functions: FunctionsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check chains: every fault with file, line and column. Exits 0 if there is none, else 1."""
+    """Check chains: every fault with file, line and column. Exits 0 if there is none, else 1.
+
+    Calls of Python functions are checked with --functions only: nothing is imported without it.
+    """
     catalogue = Catalogue(folders or ())
+    calls = functions_of(functions) if functions else None
     faults: list[dict[str, object]] = []
     for file in files:
         try:
-            Chain.load(file, catalogue=catalogue)
+            Chain.load(file, catalogue=catalogue, functions=calls)
         except ChainDefinitionError as error:
             faults += [vars(fault) for fault in error.faults]
             if not as_json:
@@ -63,5 +68,5 @@ def graph(
     folders: FoldersOption = None,
 ) -> None:
     """Draw a chain as text: what is drawn is what runs."""
-    loaded = Chain.load(chain, catalogue=Catalogue(folders or ()))
+    loaded = Chain.load(chain, catalogue=Catalogue(folders or ()), functions=None)
     typer.echo(loaded.mermaid() if format_ is Format.mermaid else loaded.dot(), nl=False)

@@ -103,7 +103,10 @@ def adapter(directory: Path) -> str:
     weights, config = directory / "adapter_model.safetensors", directory / "adapter_config.json"
     if not weights.is_file() or not config.is_file():
         return "none yet; train it with `chains train`"
-    found: dict[str, Any] = json.loads(config.read_text(encoding="utf-8"))
+    try:
+        found: dict[str, Any] = json.loads(config.read_text(encoding="utf-8"))
+    except ValueError as error:
+        return f"{config.name} is not JSON ({error}); restore it"
     kind = "LoRA" if found.get("alora_invocation_tokens") is None else "aLoRA"
     targets = ", ".join(found.get("target_modules") or ())
     return f"{kind}, rank {found.get('r')} on {targets}, {weights.stat().st_size / 1e6:.1f} MB"

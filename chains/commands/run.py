@@ -16,16 +16,20 @@ from intrinsics.catalogue import Catalogue
 
 from ..chain import Chain
 from ..chat import make_ready, read_document
-from ..inputs import RunInput
+from ..errors import ChainRunError
+from ..inputs import RunInput, typed_inputs
 from ..render import Costs, badges, figures, in_words
 from ..screen import RunView, Screen
 from .common import (
     DocumentsOption,
     FoldersOption,
+    FunctionsOption,
     InputOption,
     JsonOption,
     MessageOption,
     ModelOption,
+    errors,
+    functions_of,
     load_engine,
     print_json,
     read_json,
@@ -34,6 +38,8 @@ from .common import (
 if TYPE_CHECKING:
     from intrinsics.engine import Engine
     from intrinsics.fanout import FanOut, Verdict
+
+    from ..runner import Answer
 
 
 def register(app: typer.Typer) -> None:
@@ -60,24 +66,59 @@ def run(
     documents: DocumentsOption = None,
     model: ModelOption = None,
     folders: FoldersOption = None,
+    functions: FunctionsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run a chain once: show the run, or print what came of it as JSON."""
-    loaded = Chain.load(chain, catalogue=Catalogue(folders or ()))
+    calls = functions_of(functions or ())
+    loaded = Chain.load(chain, catalogue=Catalogue(folders or ()), functions=calls)
     request = given(input_, message, documents)
+    typed_inputs(loaded.model, request.inputs)  # before seconds are spent on loading
     engine = load_engine(model, folders)
     make_ready(engine, loaded)
     if as_json:
-        print_json(loaded.run(engine, request).to_dict())
+        result = asyncio.run(loaded.arun(engine, request, answer=_answer_in_json()))
+        print_json(result.to_dict())
     else:
         asyncio.run(_show(engine, loaded, request))
 
 
 async def _show(engine: Engine, chain: Chain, request: RunInput) -> None:
-    view = RunView(Screen(sys.stdout), chain.model, engine.catalogue)
-    async with aclosing(chain.stream(engine, request)) as stream:
-        async for event in stream:
-            view.show(event)
+    screen = Screen(sys.stdout)
+    view = RunView(screen, chain.model, engine.catalogue)
+    try:
+        async with aclosing(chain.stream(engine, request, answer=_answer())) as stream:
+            async for event in stream:
+                view.show(event)
+    finally:
+        screen.idle()  # an error is told below the run, not inside the spinner
+
+
+def _answer() -> Answer | None:
+    """Asks whoever sits at the terminal; the question is on the screen already."""
+    if not sys.stdin.isatty():
+        return None
+
+    async def answer(question: str) -> str:
+        line: str = await asyncio.to_thread(sys.stdin.readline)
+        if not line.strip():
+            raise ChainRunError(f"its question was not answered: {question}")
+        return line.strip()
+
+    return answer
+
+
+def _answer_in_json() -> Answer | None:
+    """The same, where stdout is for the result alone."""
+    answer = _answer()
+    if answer is None:
+        return None
+
+    async def shown(question: str) -> str:
+        errors.print(question, markup=False)
+        return await answer(question)
+
+    return shown
 
 
 def check(

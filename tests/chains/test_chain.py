@@ -257,7 +257,7 @@ def test_a_run_given_up_leaves_the_conversation_as_it_was(engine: Engine) -> Non
         async for event in stream:
             if event.event == "token":
                 break
-        await stream.aclose()  # type: ignore[attr-defined]
+        await stream.aclose()
 
     asyncio.run(stop_early())
     assert talk.ids == before

@@ -9,14 +9,15 @@ import time
 from pathlib import Path
 
 import pytest
+
 from terminal import Terminal
 
 pytestmark = pytest.mark.slow
 
 PROMPT = "you>"
 STATUS = "KV cache"  # in the line under the prompt: the console waits for an entry
-NOTES = """The Harbour Library of Elmsport was opened on 14 May 1931. It holds 84,000 books and 3,200
-maps. The library is closed on Mondays."""
+NOTES = """The Harbour Library of Elmsport was opened on 14 May 1931. It holds 84,000 books and
+3,200 maps. The library is closed on Mondays."""
 
 
 def piped(entries: str, *arguments: str, state: Path) -> subprocess.CompletedProcess[str]:
