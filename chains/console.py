@@ -97,6 +97,8 @@ class Session:
             self._command(*entry.split(maxsplit=1))
         except (IntrinsicsError, ChainError) as error:
             self.screen.complain(str(error))
+        except KeyboardInterrupt:
+            self.screen.note(f"{entry.split()[0]} stopped; nothing has changed")
 
     def _command(self, name: str, rest: str = "") -> None:
         simple = {"/help": self._help, "/trace": self._trace}
@@ -171,7 +173,7 @@ class Session:
         if self.settings.tour is None and self._is_first_start():
             self.screen.print()
             self.screen.line("First time here? A two-minute tour shows what the intrinsics do.")
-            word = self._line("  Take it? [Y/n] ")
+            word = self._line("  Take it? [Y/n] ", interrupted="no")
             if word is None or word.lower() not in ("", "y", "yes", "n", "no"):
                 return word
             wanted = word.lower() in ("", "y", "yes")
@@ -195,12 +197,12 @@ class Session:
         """Wait before the tour's next stop; in a pipe there is nobody to wait for."""
         if self.screen.plain:
             return True
-        return self._line("Enter goes on, q leaves the tour ") == ""
+        return self._line("Enter goes on, q leaves the tour ", interrupted="q") == ""
 
-    def _line(self, prompt: str) -> str | None:
-        """An entry, stripped; None at the end or on Ctrl-C."""
+    def _line(self, prompt: str, interrupted: str) -> str | None:
+        """An entry, stripped; what Ctrl-C stands for; None at the end."""
         try:
             entry = self.reader.read(prompt)
         except KeyboardInterrupt:
-            return None
+            return interrupted
         return None if entry is None else entry.strip()

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -181,5 +182,13 @@ def read_json(path: str) -> dict[str, Any]:
 
 
 def print_json(data: object) -> None:
-    """One JSON object on stdout."""
-    sys.stdout.write(json.dumps(data, ensure_ascii=False, indent=2) + "\n")
+    """One JSON object on stdout; escapes alone where its encoding lacks characters."""
+    plain = not (sys.stdout.encoding or "").lower().startswith("utf")
+    sys.stdout.write(json.dumps(data, ensure_ascii=plain, indent=2) + "\n")
+
+
+def tolerate_foreign_text() -> None:
+    """What stdin can't read or stdout can't show becomes a mark, and ends nothing."""
+    for stream in (sys.stdin, sys.stdout):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")

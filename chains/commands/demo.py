@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .common import DocumentsOption, FoldersOption, ModelOption, load_engine
+from .common import (
+    DocumentsOption,
+    FoldersOption,
+    ModelOption,
+    load_engine,
+    tolerate_foreign_text,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -35,9 +40,7 @@ def demo(
 
     from ..console import Session, Settings  # prompt_toolkit's 0.3 s, only where it is needed
 
-    for stream in (sys.stdin, sys.stdout):  # what can't be read or shown must not end a chat
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    tolerate_foreign_text()
     settings = Settings(
         state=state_directory(),
         chain=chain,

@@ -33,6 +33,7 @@ from .common import (
     load_engine,
     print_json,
     read_json,
+    tolerate_foreign_text,
 )
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def run(
         result = asyncio.run(loaded.arun(engine, request, answer=_answer_in_json()))
         print_json(result.to_dict())
     else:
+        tolerate_foreign_text()
         asyncio.run(_show(engine, loaded, request))
 
 
