@@ -37,8 +37,15 @@ _UNSUPPORTED: dict[str, object] = {
     "trainable_token_indices": None,
     "target_parameters": None,
     "lora_bias": False,
+    "use_qalora": False,
+    "use_bdlora": None,
+    "layer_replication": None,
     "bias": "none",
 }
+
+
+# Ways to begin a training that also change the base model's weights.
+_CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,7 @@ class Adapter:
 
         Raises: AdapterError: a file is missing or corrupt, or asks for arithmetic we lack.
         """
+        recover_directory(directory)
         config = _read_config(directory)
         weights, fingerprint = _read_weights(directory / WEIGHTS_FILE)
         scaling = _scalings(config)
@@ -92,12 +100,14 @@ class Adapter:
         for key in sorted(weights):
             module, kind = _split_key(key, directory)
             if kind == "lora_B":
+                if key.replace("lora_B", "lora_A") not in weights:
+                    raise AdapterError(f"{directory / WEIGHTS_FILE}: {key} has no lora_A beside it")
                 continue
             b = weights.get(key.replace("lora_A", "lora_B"))
             if b is None:
                 raise AdapterError(f"{directory / WEIGHTS_FILE}: {key} has no lora_B beside it")
             a = weights[key]
-            if a.ndim != 2 or b.ndim != 2 or b.shape[1] != a.shape[0]:
+            if a.ndim != 2 or b.ndim != 2 or b.shape[1] != a.shape[0] or not a.shape[0]:
                 raise AdapterError(
                     f"{directory / WEIGHTS_FILE}: {module}: lora_A {tuple(a.shape)} and "
                     f"lora_B {tuple(b.shape)} do not multiply"
@@ -138,8 +148,7 @@ class Adapter:
         for name, low in self.modules.items():
             weights[f"{_PREFIX}{name}.lora_A.weight"] = low.a.detach().half().contiguous()
             weights[f"{_PREFIX}{name}.lora_B.weight"] = low.b.detach().half().contiguous()
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+        fresh = fresh_directory(directory)
         try:
             metadata = {"format": "pt", _FINGERPRINT: self.fingerprint}
             save_file(weights, fresh / WEIGHTS_FILE, metadata=metadata)
@@ -154,6 +163,30 @@ class Adapter:
             shutil.rmtree(fresh, ignore_errors=True)
 
 
+def fresh_directory(target: Path) -> Path:
+    """An empty directory beside `target`, to be filled and put in its place.
+
+    Raises: AdapterError: nothing can be written there.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    except OSError as error:
+        raise AdapterError(
+            f"{target.parent}: can't be written ({error}); choose another directory"
+        ) from error
+
+
+def recover_directory(target: Path) -> None:
+    """Finish a `replace_directory` that was killed between its renames. Changes: the disk."""
+    if target.exists():
+        return
+    for old in target.parent.glob(f".{target.name}-old-*/{target.name}"):
+        os.replace(old, target)
+        shutil.rmtree(old.parent, ignore_errors=True)
+        return
+
+
 def replace_directory(fresh: Path, target: Path) -> None:
     """Put the directory `fresh` in the place of `target` by renames alone."""
     if not target.exists():
@@ -161,8 +194,13 @@ def replace_directory(fresh: Path, target: Path) -> None:
         return
     old = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
     os.replace(target, old / target.name)
-    os.replace(fresh, target)
-    shutil.rmtree(old)
+    try:
+        os.replace(fresh, target)
+    except OSError:
+        os.replace(old / target.name, target)
+        raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _read_config(directory: Path) -> dict[str, Any]:
@@ -170,20 +208,46 @@ def _read_config(directory: Path) -> dict[str, Any]:
     if not path.is_file():
         raise AdapterError(f"{directory}: no {CONFIG_FILE}; train it with `chains train`")
     try:
-        config: dict[str, Any] = json.loads(path.read_text())
-    except ValueError as error:
-        raise AdapterError(f"{path}: not valid JSON ({error})") from error
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise AdapterError(f"{path}: not valid JSON ({error}); restore the file") from error
+    if not isinstance(config, dict):
+        raise AdapterError(f"{path}: not a JSON object; restore the file")
+    _check_config(config, path)
+    return config
+
+
+def _check_config(config: Mapping[str, Any], path: Path) -> None:
     if config.get("peft_type") != "LORA":
         raise AdapterError(
             f"{path}: peft_type is {config.get('peft_type')!r}, only LORA is supported"
         )
     for key in ("r", "lora_alpha"):
-        if not isinstance(config.get(key), int | float):
-            raise AdapterError(f"{path}: {key} is missing or not a number")
+        value = config.get(key)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e6:
+            raise AdapterError(f"{path}: {key} is {value!r}; it must be a number above 0")
+    tokens = config.get("alora_invocation_tokens")
+    if tokens is not None and not _are_ids(tokens):
+        raise AdapterError(
+            f"{path}: alora_invocation_tokens is {tokens!r}; it must be a list of token ids"
+        )
+    begun = str(config.get("init_lora_weights")).lower()
+    if begun.startswith(_CHANGES_BASE):
+        raise AdapterError(
+            f"{path}: init_lora_weights = {begun!r} changes the base model's own weights; convert "
+            f"the adapter with PEFT's path_initial_model_for_weight_conversion first"
+        )
     for key, neutral in _UNSUPPORTED.items():
         if config.get(key) not in (neutral, None, [], {}):
             raise AdapterError(f"{path}: {key} = {config[key]!r} is not supported")
-    return config
+
+
+def _are_ids(tokens: object) -> bool:
+    return (
+        isinstance(tokens, list)
+        and bool(tokens)
+        and all(isinstance(token, int) and not isinstance(token, bool) for token in tokens)
+    )
 
 
 def _read_weights(path: Path) -> tuple[dict[str, Tensor], str]:

@@ -24,7 +24,7 @@ class Catalogue:
                 raise RequestError(f"{folder}: no such folder of intrinsics")
         for folder in (shipped, *folders):
             for file in sorted(folder.glob(f"*/{FILE}")):
-                self._add(file.parent)
+                self._add(file.parent.resolve())
 
     def names(self) -> list[str]:
         """The names of all intrinsics, sorted."""
@@ -49,7 +49,7 @@ class Catalogue:
     def _find(self, name: str | Path) -> Path:
         if isinstance(name, str) and name in self._directories:
             return self._directories[name]
-        path = Path(name)
+        path = Path(name).resolve()
         if (path / FILE).is_file():
             return path
         raise RequestError(unknown("intrinsic", str(name), self.names()))

@@ -166,7 +166,7 @@ def _from_hub(name: str) -> Path:
 
     try:
         return _checked(Path(_snapshot(snapshot_download, name, local=True)))
-    except (BaseModelError, OSError):  # not in the local cache, or only a part of it
+    except (BaseModelError, OSError, ValueError):  # not in the local cache, or only a part of it
         pass
     try:
         directory = _snapshot(snapshot_download, name, local=False)

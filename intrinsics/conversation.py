@@ -31,6 +31,7 @@ class Conversation:
         self.branch = branch
         self._ids: list[int] = []
         self._entries: list[Entry] = []
+        self._replying = False
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -72,6 +73,7 @@ class Conversation:
 
         Raises: ConversationError: unknown role, empty text, or an order the template refuses.
         """
+        self.check_idle()
         if role not in ROLES:
             raise ConversationError(f"unknown role {role!r}; use one of {', '.join(ROLES)}")
         if not content.strip():
@@ -85,6 +87,7 @@ class Conversation:
 
         Raises: ConversationError: an empty document, or an id that is already there.
         """
+        self.check_idle()
         block = tuple(documents)
         seen = {document.id for document in self.documents}
         for document in block:
@@ -103,8 +106,20 @@ class Conversation:
         self._ids.extend(ids)
         self._entries.append(Entry(message, documents, len(self._ids)))
 
+    def check_idle(self) -> None:
+        """Raises: ConversationError: a reply is being generated, so this is no whole past."""
+        if self._replying:
+            raise ConversationError(
+                "a reply is being generated on this conversation; finish or close it first, or "
+                "fork the conversation before"
+            )
+
     def fork(self) -> Conversation:
-        """An independent conversation with the same past, sharing its keys and values."""
+        """An independent conversation with the same past, sharing its keys and values.
+
+        Raises: ConversationError: a reply is being generated.
+        """
+        self.check_idle()
         twin = Conversation(self.chat, self.branch.fork())
         twin._ids = list(self._ids)
         twin._entries = list(self._entries)
@@ -116,6 +131,7 @@ class Conversation:
         Documents that directly follow the last kept message stay too.
         Raises: ConversationError: there are not that many messages.
         """
+        self.check_idle()
         if not 0 <= messages <= len(self.messages):
             raise ConversationError(
                 f"cannot keep {messages} of {len(self.messages)} messages; roll back to fewer"
@@ -136,6 +152,20 @@ class Conversation:
         del self._entries[mark:]
         self.truncate(self._entries[-1].end if self._entries else 0)
 
+    def open_reply(self) -> None:
+        """Begin a reply; until it is closed or dropped only `extend` and `truncate` are allowed.
+
+        Raises: ConversationError: one is being generated already.
+        """
+        self.check_idle()
+        self._replying = True
+        self._ids.extend(self.chat.reply_head(self.roles))
+
+    def drop_reply(self) -> None:
+        """Give the open reply up: the conversation is as it was before."""
+        self._replying = False
+        self.truncate(self._entries[-1].end)
+
     def extend(self, ids: Sequence[int]) -> None:
         """Append raw ids that belong to no message yet: a reply being generated."""
         self._ids.extend(ids)
@@ -147,5 +177,6 @@ class Conversation:
 
     def close_reply(self, content: str) -> None:
         """Turn the ids extended since the last message into an assistant message."""
+        self._replying = False
         self._ids.extend(self.chat.reply_tail(self.roles))
         self._entries.append(Entry(Message(role="assistant", content=content), (), len(self._ids)))

@@ -35,8 +35,9 @@ def read_examples(path: Path, labels: Sequence[str]) -> list[Example]:
         raise DataError(f"{path}: no such data file; give one with a JSON object a line")
     examples: list[Example] = []
     seen: dict[str, int] = {}
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
+    with path.open("rb") as lines:
+        for number, raw in enumerate(lines, start=1):
+            line = _text(raw, f"{path}:{number}")
             if not line.strip():
                 continue
             example = _parse(line, f"{path}:{number}")
@@ -86,13 +87,25 @@ def check_trainable(examples: Iterable[Example], labels: Sequence[str], where: s
 
 def check_disjoint(train: Iterable[Example], dev: Iterable[Example]) -> None:
     """Raises: DataError: a row is in both splits, so that the choice on dev would be blind."""
-    ids = {example.id for example in train if example.id}
-    shared = [example.id for example in dev if example.id in ids]
+    known = {_identity(example) for example in train}
+    shared = [_identity(example) for example in dev if _identity(example) in known]
     if shared:
         raise DataError(
-            f"{len(shared)} ids are in both the training and the development data, such as "
-            f"{shared[0]!r}; take them out of one"
+            f"{len(shared)} rows are in both the training and the development data, such as "
+            f"{shared[0][:200]!r}; take them out of one"
         )
+
+
+def _identity(example: Example) -> str:
+    """Its id or, without one, what it says."""
+    return example.id or example.model_dump_json(exclude={"id", "label", "source"})
+
+
+def _text(raw: bytes, where: str) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where}: not UTF-8 at byte {error.start + 1}; save it as UTF-8") from None
 
 
 def _parse(line: str, where: str) -> Example:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from .errors import RequestError
+from .prompt import ChatFormat
 
 _UNFINISHED = "\ufffd"  # what a tokenizer gives for a character whose bytes are not all there
 
@@ -76,8 +76,8 @@ class TextStream:
     `stopped` tells that a stop string was met; `text` then ends before it.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, stop: tuple[str, ...]) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, chat: ChatFormat, stop: tuple[str, ...]) -> None:
+        self._chat = chat
         self._stop = stop
         self._shown = 0
         self.ids: list[int] = []
@@ -126,8 +126,7 @@ class TextStream:
         while kept and not self.text.startswith(self._decode(self.ids[:kept])):
             kept -= 1
         rest = self.text.removeprefix(self._decode(self.ids[:kept]))
-        encoded = self._tokenizer(rest, add_special_tokens=False, split_special_tokens=True)
-        return [*self.ids[:kept], *encoded["input_ids"]]
+        return [*self.ids[:kept], *self._chat.text(rest)]
 
     def _decode(self, ids: list[int]) -> str:
-        return str(self._tokenizer.decode(ids))
+        return str(self._chat.tokenizer.decode(ids))

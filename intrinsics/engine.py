@@ -11,7 +11,7 @@ import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from .catalogue import Catalogue
-from .checkpoint import Progress, resolve
+from .checkpoint import DEFAULT_NAME, Progress, resolve
 from .conversation import Conversation
 from .decode import Sampling
 from .errors import BaseModelError, RequestError
@@ -59,10 +59,13 @@ class Engine:
         use_threads(threads)
         directory = resolve(model, cache=cache, progress=progress)
         try:
-            tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(
+                directory, local_files_only=True, trust_remote_code=False
+            )
         except Exception as error:  # transformers raises many kinds for a broken directory
             raise BaseModelError(f"{directory}: no usable tokenizer: {error}") from error
-        return Engine(Model.load(directory), tokenizer, Catalogue(folders))
+        name = DEFAULT_NAME if model is None else Path(model).name
+        return Engine(Model.load(directory, name), tokenizer, Catalogue(folders))
 
     @property
     def kv_bytes(self) -> int:
@@ -107,6 +110,7 @@ class Engine:
 
         Raises: ContextTooLong: the conversation is longer than the model's context.
         """
+        conversation.check_idle()
         with self.lock:
             started, forwards = time.perf_counter(), self.model.forwards
             reused, pending = conversation.cached, conversation.pending
@@ -141,8 +145,9 @@ class Engine:
         given = arguments or {}
         ready = [self.intrinsic(name) for name in intrinsics]
         check_request(ready, given)
-        calls = [Call.of(one, conversation, given.get(one.name, {})) for one in ready]
         with self.lock:
+            conversation.check_idle()
+            calls = [Call.of(one, conversation, given.get(one.name, {})) for one in ready]
             started, forwards = time.perf_counter(), self.model.forwards
             cached, pending = conversation.cached, conversation.pending
             self.model.prefill_early(conversation.branch, pending)

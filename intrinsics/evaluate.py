@@ -17,6 +17,7 @@ from .data import Example
 from .engine import Engine
 from .metrics import METRICS, Predictions, accuracy, intervals
 from .model import Row
+from .prepared import prepare
 from .readout import Candidates, Ids, calibrated
 from .spec import Definition
 
@@ -48,8 +49,9 @@ def distributions(
 ) -> Iterator[dict[str, float]]:
     """The raw distribution of the intrinsic on each example, in order.
 
-    Raises: ConversationError, ContextTooLong: an example can't be judged.
+    Raises: DataError: an example can't be judged; all are looked at before the first is.
     """
+    prepare(engine, definition, examples)
     for example in examples:
         conversation = engine.conversation(example.messages, example.documents)
         yield engine.call(conversation, definition.directory, example.arguments).raw_distribution
@@ -76,7 +78,8 @@ def _score(engine: Engine, prompt: Ids, candidates: Candidates) -> dict[str, flo
     branch = engine.model.tree.branch()
     rows = [Row(prompt, branch, read=(len(prompt) - 1,))]
     rows += [Row(run, branch, after=0, read=tuple(range(len(run)))) for run in candidates.extra]
-    first, *others = engine.model.forward(rows)
+    with engine.lock:
+        first, *others = engine.model.forward(rows)
     logits: dict[Ids, Tensor] = {(): first[0]}
     for run, part in zip(candidates.extra, others, strict=True):
         logits |= {run[: i + 1]: part[i] for i in range(len(run))}

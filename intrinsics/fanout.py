@@ -12,6 +12,7 @@ from .errors import ConversationError, RequestError
 from .intrinsic import Intrinsic
 from .kv import Branch
 from .ledger import Ledger
+from .located import unknown
 from .model import Row
 from .readout import Ids, calibrated
 from .spec import Definition
@@ -50,8 +51,12 @@ class FanOut:
     ledger: Ledger
 
     def __getitem__(self, intrinsic: str) -> Verdict:
-        """The verdict of one of them, by name."""
-        return next(v for v in self.verdicts if v.intrinsic == intrinsic)
+        """The verdict of one of them, by name. Raises: RequestError: it was not asked."""
+        for verdict in self.verdicts:
+            if verdict.intrinsic == intrinsic:
+                return verdict
+        asked = [verdict.intrinsic for verdict in self.verdicts]
+        raise RequestError(unknown("verdict", intrinsic, asked))
 
 
 @dataclass(frozen=True)

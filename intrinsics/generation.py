@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from threading import Lock
@@ -37,7 +37,8 @@ class Generation(Iterator[str]):
     """Iterates over the pieces of a reply. At the end the conversation has it as a message.
 
     `close` may be called from any thread: the generation ends between two tokens and the
-    conversation is as it was before. The same happens when a forward fails.
+    conversation is as it was before. The same happens when a forward fails and when the last
+    reference to the generation goes. Until then the conversation takes nothing else.
     """
 
     def __init__(
@@ -49,14 +50,11 @@ class Generation(Iterator[str]):
     ) -> None:
         if not conversation.messages:
             raise ConversationError("there is nothing to reply to; add a message first")
-        self._model = model
-        self._lock = lock
-        self._conversation = conversation
-        self._sampling = sampling
+        conversation.check_idle()
         self._closed = False
         self._stepping = Lock()
-        self._reply: Reply | None = None
-        self._pieces = self._run()
+        self._work = _Work(model, lock, conversation, sampling)
+        self._pieces = self._work.run()
 
     def __next__(self) -> str:
         """The next piece of text."""
@@ -74,20 +72,36 @@ class Generation(Iterator[str]):
     @property
     def reply(self) -> Reply:
         """The reply, once the iteration has ended. Raises: RequestError: it has not."""
-        if self._reply is None:
+        if self._work.reply is None:
             raise RequestError("the reply is not finished; iterate to the end first")
-        return self._reply
+        return self._work.reply
 
-    def _run(self) -> Generator[str, None, None]:
-        conversation, before = self._conversation, self._conversation.length
-        chat = conversation.chat
-        started, forwards = time.perf_counter(), self._model.forwards
+
+class _Work:
+    """What a generation does. It does not know the generation, so a dropped one ends at once."""
+
+    def __init__(
+        self,
+        model: Model,
+        lock: AbstractContextManager[object],
+        conversation: Conversation,
+        sampling: Sampling,
+    ) -> None:
+        self.model, self.lock = model, lock
+        self.conversation, self.sampling = conversation, sampling
+        self.forwards, self.seconds = 0, 0.0
+        self.reply: Reply | None = None
+
+    def run(self) -> Generator[str, None, None]:
+        conversation, chat = self.conversation, self.conversation.chat
         reused = conversation.cached
-        stream = TextStream(chat.tokenizer, self._sampling.stop)
+        stream = TextStream(chat, self.sampling.stop)
+        conversation.open_reply()
         try:
-            conversation.extend(chat.reply_head(conversation.roles))
+            limit = self._limit()
+            head = conversation.length
             finish: Finish = "length"
-            for token in self._tokens():
+            for token in self._tokens(limit):
                 if token is None:
                     finish = "end"
                     break
@@ -100,44 +114,68 @@ class Generation(Iterator[str]):
             last = stream.flush()
             if last:
                 yield last
+            if not stream.text.strip():
+                raise ConversationError(
+                    f"the reply is empty: the model ended it at once ({finish}); ask otherwise, or "
+                    f"give it a temperature or other stop strings"
+                )
         except BaseException:
-            conversation.truncate(before)
+            conversation.drop_reply()
             raise
         computed = conversation.cached - reused
-        head = conversation.length - len(stream.ids)
         ids = stream.kept_ids()
         if stream.stopped:
-            conversation.truncate(head)
-            conversation.extend(ids)
+            kept = _common(ids, stream.ids)
+            conversation.truncate(head + kept)
+            conversation.extend(ids[kept:])
         conversation.close_reply(stream.text)
-        seconds = time.perf_counter() - started
-        ledger = Ledger(reused, computed, self._model.forwards - forwards, seconds)
-        self._reply = Reply(stream.text, tuple(ids), finish, ledger)
+        ledger = Ledger(reused, computed, self.forwards, self.seconds)
+        self.reply = Reply(stream.text, tuple(ids), finish, ledger)
 
-    def _tokens(self) -> Iterator[int | None]:
-        """The ids of the reply, at most `max_tokens`; None when the model ends by itself."""
-        sampler, ends = (
-            Sampler(self._sampling),
-            self._model.end_ids | {self._conversation.chat.end_id},
-        )
-        conversation = self._conversation
-        for _ in range(self._sampling.max_tokens):
-            if conversation.length >= self._model.context_tokens:
-                raise ContextTooLong(
-                    f"the reply reached the model's context of {self._model.context_tokens} "
-                    f"tokens; shorten the conversation or lower max_tokens"
-                )
+    def _limit(self) -> int:
+        """How many tokens the reply may have, its end within the context.
+
+        Raises: ContextTooLong: none; nothing has been computed.
+        """
+        conversation, room = self.conversation, self.model.context_tokens
+        tail = len(conversation.chat.reply_tail(conversation.roles))
+        limit = room - conversation.length - tail
+        if limit < 1:
+            raise ContextTooLong(
+                f"{conversation.length} tokens leave no room for a reply: they do not fit into the "
+                f"model's context of {room}; shorten the documents or roll the conversation back"
+            )
+        return min(limit, self.sampling.max_tokens)
+
+    def _tokens(self, limit: int) -> Iterator[int | None]:
+        """The ids of the reply, at most `limit`; None when the model ends by itself."""
+        sampler = Sampler(self.sampling)
+        ends = self.model.end_ids | {self.conversation.chat.end_id}
+        for _ in range(limit):
             token = self._step(sampler)
             if token in ends:
                 yield None
                 return
-            conversation.extend([token])
+            self.conversation.extend([token])
             yield token
 
     @torch.inference_mode()
     def _step(self, sampler: Sampler) -> int:
-        with self._lock:
-            branch = self._conversation.branch
-            rest = self._model.prefill_early(branch, self._conversation.pending)
+        with self.lock:
+            started, forwards = time.perf_counter(), self.model.forwards
+            branch = self.conversation.branch
+            if not self.conversation.pending:  # a template that opens a reply with nothing
+                branch.truncate(branch.length - 1)
+            rest = self.model.prefill_early(branch, self.conversation.pending)
             row = Row(rest, branch, read=(len(rest) - 1,), store=True)
-            return sampler.choose(self._model.forward([row])[0][0])
+            token = sampler.choose(self.model.forward([row])[0][0])
+            self.forwards += self.model.forwards - forwards
+            self.seconds += time.perf_counter() - started
+            return token
+
+
+def _common(a: Sequence[int], b: Sequence[int]) -> int:
+    """How many leading ids are the same."""
+    return next(
+        (i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b))
+    )

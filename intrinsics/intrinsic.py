@@ -64,6 +64,12 @@ def _check_base(definition: Definition, adapter: Adapter, model: Model) -> None:
             f"{definition.place('base_model')}: base_model is {definition.base_model!r}, but the "
             f"adapter was trained on {trained!r}; use the adapter that belongs here"
         )
+    if not adapter.fingerprint and model.name and definition.base_model != model.name:
+        raise AdapterError(
+            f"{definition.place('base_model')}: made for {definition.base_model!r}, but "
+            f"{model.name!r} is loaded, and the adapter does not tell by its weights whether that "
+            f"is the same; load {definition.base_model!r} from a directory or hub name like that"
+        )
     if adapter.fingerprint and adapter.fingerprint != model.fingerprint:
         raise AdapterError(
             f"{definition.directory / 'adapter'}: trained on other weights of "

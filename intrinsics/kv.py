@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from threading import RLock
 from weakref import WeakSet
 
 import torch
@@ -92,9 +93,10 @@ class Slot:
 
     def abandon(self) -> None:
         """Forget the room: the branch is as it was; the space is reused by the next append."""
-        self.branch.reserved = 0
-        if self.segment is not self.branch.tail:
-            self.segment.branches.discard(self.branch)
+        with self.branch.tree.lock:
+            self.branch.reserved = 0
+            if self.segment is not self.branch.tail:
+                self.segment.branches.discard(self.branch)
 
 
 class Branch:
@@ -114,11 +116,12 @@ class Branch:
         """Stand at `length`, on the segment that holds its last token."""
         while tail is not None and length <= tail.start:
             tail = tail.parent
-        if self.tail is not None:
-            self.tail.branches.discard(self)
-        self.tail, self.length, self.reserved = tail, length, 0
-        if tail is not None:
-            tail.branches.add(self)
+        with self.tree.lock:
+            if self.tail is not None:
+                self.tail.branches.discard(self)
+            self.tail, self.length, self.reserved = tail, length, 0
+            if tail is not None:
+                tail.branches.add(self)
 
     def path(self) -> list[tuple[Segment, int]]:
         """The segments from the root on, each with how many of its tokens this branch reads."""
@@ -148,24 +151,30 @@ class Branch:
 
         Nothing is visible before `Slot.commit`.
         """
-        assert self.reserved == 0, "a branch appends once at a time"
-        segment = self.tail
-        if segment is not None and segment.owner == owner and segment.needed_end() <= self.length:
-            segment.length = self.length - segment.start
-        else:
-            segment = Segment(self.tree, segment, self.length, owner)
-            segment.branches.add(self)
-        offset = segment.length
-        segment.grow(tokens)
-        self.reserved = tokens
-        return Slot(self, segment, offset, tokens)
+        with self.tree.lock:
+            assert self.reserved == 0, "a branch appends once at a time"
+            segment = self.tail
+            fits = segment is not None and segment.owner == owner
+            if segment is not None and fits and segment.needed_end() <= self.length:
+                segment.length = self.length - segment.start
+            else:
+                segment = Segment(self.tree, segment, self.length, owner)
+                segment.branches.add(self)
+            offset = segment.length
+            segment.grow(tokens)
+            self.reserved = tokens
+            return Slot(self, segment, offset, tokens)
 
 
 class KVTree:
-    """All segments of one model that something still refers to, and what they weigh."""
+    """All segments of one model that something still refers to, and what they weigh.
+
+    `lock` guards who stands where: one thread may fork or roll back while another appends.
+    """
 
     def __init__(self) -> None:
         self.segments: WeakSet[Segment] = WeakSet()
+        self.lock = RLock()
 
     def branch(self) -> Branch:
         """An empty branch at the root."""
@@ -174,7 +183,8 @@ class KVTree:
     @property
     def allocated_bytes(self) -> int:
         """Memory held by the keys and values of every live segment."""
-        return sum(segment.allocated_bytes for segment in self.segments)
+        with self.lock:
+            return sum(segment.allocated_bytes for segment in self.segments)
 
     def check_integrity(self) -> None:
         """Assert what must hold at any time between two forwards."""

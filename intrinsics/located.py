@@ -187,6 +187,9 @@ def _plain(node: Any, seen: set[int]) -> Any:
             raise _NotPlain(f"the tag {node.tag.value}; only plain YAML is read", *place)
         if isinstance(node, CommentedSeq):
             return [_plain_item(node[i], seen, node.lc.item(i)) for i in range(len(node))]
+        merged = [k for k in node if k == "<<"] or getattr(node, "merge", None)
+        if merged:
+            raise _NotPlain("a merge key <<; write the keys out instead", *place)
         return {_key(k): _plain_item(node[k], seen, node.lc.value(k)) for k in node}
     return _scalar(node)
 

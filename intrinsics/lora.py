@@ -57,6 +57,7 @@ class AdapterBank:
 
     def __init__(self, model: nn.Module) -> None:
         self._linears = {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear)}
+        self._head = getattr(model, "get_output_embeddings", lambda: None)()
         self._adapters: dict[str, Adapter] = {}
         self._stacks: dict[tuple[str, ...], dict[str, _Stack]] = {}
         self._hooked: set[str] = set()
@@ -74,6 +75,11 @@ class AdapterBank:
             linear = self._linears.get(module)
             if linear is None:
                 raise AdapterError(f"adapter {name}: the base model has no linear layer {module!r}")
+            if linear is self._head:
+                raise AdapterError(
+                    f"adapter {name}: it acts on the output layer {module}, which is computed for "
+                    f"the tokens that are read alone; train it without that target"
+                )
             if low.a.shape[1] != linear.in_features or low.b.shape[0] != linear.out_features:
                 raise AdapterError(
                     f"adapter {name}: {module} is {linear.in_features} -> {linear.out_features} in "

@@ -8,11 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from .architecture import check_architecture
 from .attention import ATTENTION, FreshRead, Plan, SharedRead, Span
 from .errors import BaseModelError, ContextTooLong
 from .kv import Branch, KVTree, Segment, Slot
@@ -20,7 +22,6 @@ from .lora import Adapted, AdapterBank
 from .packed import pack
 
 PREFILL_CHUNK_TOKENS = 1024  # bounds the memory of one forward's activations
-_LAYER_TYPES = {"full_attention", "sliding_attention"}
 
 
 @dataclass(frozen=True)
@@ -44,22 +45,24 @@ class Row:
 class Model:
     """A causal language model of transformers, running packed rows on one KV tree."""
 
-    def __init__(self, network: PreTrainedModel) -> None:
-        """Take over a loaded network. Raises: BaseModelError: its attention can't be replaced."""
-        _check_architecture(network)
+    def __init__(self, network: PreTrainedModel, name: str = "") -> None:
+        """Take over a loaded network. Raises: BaseModelError: it would be computed wrongly."""
+        check_architecture(network)
         network.set_attn_implementation(ATTENTION)
         pack(network)
         self.network = network
+        self.name = name
         network.train(False).requires_grad_(False)
         self.bank = AdapterBank(network)
         self.tree = KVTree()
         self.forwards = 0
 
     @staticmethod
-    def load(directory: Path) -> Model:
+    def load(directory: Path, name: str = "") -> Model:
         """Read a local directory of safetensors, as float32. Never touches the network.
 
-        Raises: BaseModelError: not a model directory, or no safetensors in it.
+        `name` is what adapters call this base model ("": unknown).
+        Raises: BaseModelError: not a model directory, no safetensors in it, or not all weights.
         """
         if not (directory / "config.json").is_file():
             raise BaseModelError(f"{directory}: no config.json; give a model directory")
@@ -67,18 +70,27 @@ class Model:
             raise BaseModelError(f"{directory}: no *.safetensors; other formats are not loaded")
         try:
             config = AutoConfig.from_pretrained(directory, local_files_only=True)
-            network = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 directory,
                 config=config,
                 dtype=torch.float32,
                 local_files_only=True,
                 use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
             )
         except Exception as error:  # transformers raises many kinds for a broken directory
             raise BaseModelError(
                 f"{directory}: the base model could not be loaded: {error}"
             ) from error
-        return Model(network)
+        network, info = loaded
+        lacking = sorted({*info["missing_keys"], *map(str, info["mismatched_keys"])})
+        if lacking:
+            raise BaseModelError(
+                f"{directory}: {len(lacking)} weights that config.json asks for are missing or of "
+                f"another shape, such as {lacking[0]}; copy or download the model again"
+            )
+        return Model(network, name)
 
     @property
     def context_tokens(self) -> int:
@@ -230,21 +242,8 @@ def _reserve(row: Row) -> Slot:
     return row.branch.reserve(len(row.tokens), row.adapter)
 
 
-def _check_architecture(network: PreTrainedModel) -> None:
-    """Refuse what would be computed wrongly: recurrent layers, chunked attention, own attention."""
-    name = type(network).__name__
-    config = network.config.get_text_config()
-    types = set(getattr(config, "layer_types", None) or ["full_attention"])
-    if not types <= _LAYER_TYPES:
-        raise BaseModelError(
-            f"{name}: layers of type {sorted(types - _LAYER_TYPES)} keep a state that is not "
-            f"keys and values; only {sorted(_LAYER_TYPES)} are supported"
-        )
-    if not getattr(network, "_supports_attention_backend", False):
-        raise BaseModelError(f"{name}: its attention can't be replaced; use another base model")
-
-
 def use_threads(count: int | None) -> int:
     """Set how many CPU threads torch computes with; None = all cores this process may use."""
-    torch.set_num_threads(count or len(os.sched_getaffinity(0)))
+    usable = getattr(os, "sched_getaffinity", None)  # Linux: what this process may use of them
+    torch.set_num_threads(count or (len(usable(0)) if usable else os.cpu_count() or 1))
     return torch.get_num_threads()

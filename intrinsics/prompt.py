@@ -7,9 +7,11 @@ user types stays text.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import Lock
 from typing import Any
 
 from jinja2 import TemplateError as JinjaError
@@ -40,12 +42,24 @@ class ChatFormat:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         """Check the template. Raises: TemplateError: it is missing or rewrites earlier turns."""
-        if not tokenizer.chat_template:
+        template = tokenizer.chat_template
+        if not template:
             raise TemplateError(
                 f"{tokenizer.name_or_path}: the tokenizer has no chat template; write one to "
                 f"chat_template.jinja in the model directory"
             )
+        if tokenizer.eos_token_id is None:
+            raise TemplateError(
+                f"{tokenizer.name_or_path}: the tokenizer has no end token; set eos_token in "
+                f"tokenizer_config.json"
+            )
         self.tokenizer = tokenizer
+        self._encoding = Lock()
+        self._added = "|".join(
+            re.escape(str(token))
+            for token in tokenizer.added_tokens_decoder.values()
+            if not token.special and len(str(token)) > 1 and str(token) in str(template)
+        )
         self._frame = lru_cache(maxsize=1024)(self._compute_frame)
         for end in range(1, len(_PROBE) + 1):
             self._frame(_PROBE[:end])
@@ -83,17 +97,37 @@ class ChatFormat:
         return self.control(self._frame((*roles, "assistant")).tail)
 
     def text(self, content: str) -> list[int]:
-        """Ordinary text: special tokens in it are split into characters of text."""
-        return self._encode(content, split_special_tokens=True)
+        """Ordinary text: special tokens in it are split into characters of text.
+
+        Raises: ConversationError: it is no text (half of a surrogate pair).
+        """
+        try:
+            content.encode()
+        except UnicodeEncodeError as error:
+            raise ConversationError(
+                f"not text at character {error.start}: {error.reason}; remove it"
+            ) from None
+        if not self._added:
+            return self._encode(content, split_special_tokens=True)
+        # The template's control tokens that the tokenizer does not call special it does not split.
+        pieces = re.split(f"({self._added})", content)
+        return [i for piece in pieces for i in self._plain(piece)]
+
+    def _plain(self, piece: str) -> list[int]:
+        """One piece of text; a control token is encoded in two parts, so that it is none."""
+        if re.fullmatch(self._added, piece):
+            return [*self.text(piece[:1]), *self.text(piece[1:])]
+        return self._encode(piece, split_special_tokens=True) if piece else []
 
     def control(self, text: str) -> list[int]:
         """Text of ours, in which special tokens count as such."""
         return self._encode(text, split_special_tokens=False)
 
     def _encode(self, text: str, split_special_tokens: bool) -> list[int]:
-        encoded = self.tokenizer(
-            text, add_special_tokens=False, split_special_tokens=split_special_tokens
-        )
+        with self._encoding:  # transformers sets the way to split on the one tokenizer it keeps
+            encoded = self.tokenizer(
+                text, add_special_tokens=False, split_special_tokens=split_special_tokens
+            )
         ids: list[int] = encoded["input_ids"]
         return ids
 

@@ -1,7 +1,7 @@
 """Jinja templates for texts: sandboxed, strict about names, checked when they are loaded.
 
-A template renders plain data into text and decides nothing. It can't load other templates, call
-into Python, or grow without bound.
+A template renders plain data into text and decides nothing. It can't load other templates or call
+into Python, and its text has a bounded length.
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ class _Environment(ImmutableSandboxedEnvironment):
 
 
 _ENVIRONMENT = _Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
+for _name in ("center", "format", "indent"):  # widths of a template's choice
+    del _ENVIRONMENT.filters[_name]
 _LOADING = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
 
 
@@ -112,6 +114,8 @@ class Template:
             ValueError,
             ArithmeticError,
             LookupError,
+            RecursionError,
+            MemoryError,
         ) as error:
             raise TemplateFault(f"template: {error}", self._failed(error)) from error
         return "".join(pieces)

@@ -19,12 +19,12 @@ from torch import Tensor
 from .adapter import Adapter, LowRank
 from .data import Example, check_disjoint, check_trainable
 from .engine import Engine
-from .errors import ConversationError, DataError, TrainingError
-from .fanout import check_reads
+from .errors import TrainingError
 from .intrinsic import tokenised
 from .kv import Branch
 from .model import Row
 from .prefix_cache import PrefixCache
+from .prepared import Prepared, prepare
 from .readout import Ids
 from .spec import Definition
 from .train_state import Checkpoint, State
@@ -49,6 +49,8 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         """Raises: TrainingError: a value outside its range."""
+        if not self.targets:
+            raise TrainingError("targets is empty; name the linear layers to adapt, as q_proj")
         for name in ("rank", "alpha", "learning_rate", "epochs", "batch_size"):
             if getattr(self, name) <= 0:
                 raise TrainingError(f"{name} = {getattr(self, name)}; it must be above 0")
@@ -72,45 +74,7 @@ class Progress:
     best: bool = False
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """An example as token ids; `target` is its label's candidate."""
-
-    prefix: Ids
-    instruction: Ids
-    target: Ids
-
-
 Batch: TypeAlias = Sequence[tuple[Prepared, Branch]]
-
-
-def prepare(engine: Engine, definition: Definition, examples: Sequence[Example]) -> list[Prepared]:
-    """Tokenise examples. Raises: DataError: one lacks what is judged, or is too long."""
-    invocation, candidates = tokenised(definition, engine.chat)
-    prepared = []
-    for i, example in enumerate(examples, start=1):
-        name = example.id or f"row {i}"
-        try:
-            conversation = engine.conversation(example.messages, example.documents)
-            check_reads(definition, conversation)
-        except ConversationError as error:
-            raise DataError(f"{name}: {error}") from error
-        instruction = definition.render_instruction(
-            conversation.messages, conversation.documents, example.arguments
-        )
-        one = Prepared(
-            conversation.ids,
-            tuple(engine.chat.text(instruction)),
-            candidates.ids[example.label],
-        )
-        length = sum(map(len, (one.prefix, one.instruction, invocation, one.target)))
-        if length > engine.model.context_tokens:
-            raise DataError(
-                f"{name}: {length} tokens do not fit into the model's context of "
-                f"{engine.model.context_tokens}; shorten the example or drop it"
-            )
-        prepared.append(one)
-    return prepared
 
 
 class Trainer:

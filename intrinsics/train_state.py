@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from .adapter import replace_directory
+from .adapter import fresh_directory, recover_directory, replace_directory
 from .errors import TrainingError
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -53,16 +52,18 @@ class Checkpoint:
 
         Raises: TrainingError: it is unreadable, or that of another training.
         """
+        recover_directory(self.directory)
         if not self.directory.exists():
             return State()
         try:
             meta = json.loads((self.directory / _STATE).read_text())
             tensors = load_file(self.directory / _TENSORS)
-        except (OSError, ValueError, SafetensorError) as error:
+            identity = meta["identity"]
+        except (OSError, ValueError, LookupError, TypeError, SafetensorError) as error:
             raise TrainingError(
                 f"{self.directory}: the checkpoint is unreadable ({error}); delete it to start anew"
             ) from error
-        if meta["identity"] != self.identity:
+        if identity != self.identity:
             raise TrainingError(
                 f"{self.directory}: holds the checkpoint of another training (data, settings or "
                 f"base model differ); finish that one, or delete it to start anew"
@@ -94,7 +95,7 @@ class Checkpoint:
             "best_loss": state.best_loss,
             "steps": steps,
         }
-        fresh = Path(tempfile.mkdtemp(prefix=f"{self.directory.name}-", dir=self.directory.parent))
+        fresh = fresh_directory(self.directory)
         try:
             save_file({k: t.contiguous() for k, t in tensors.items()}, fresh / _TENSORS)
             (fresh / _STATE).write_text(json.dumps(meta))

@@ -1,6 +1,6 @@
 """Build training data for certainty: the base model's own answers, marked right or wrong.
 
-    python scripts/certainty_data.py DATA OUT [--train N] [--dev N] [--test N]
+    python scripts/certainty_data.py DATA OUT
 
 Asks the base model questions of DATA/{qa,choice} greedily, compares each answer with the
 gold one, and writes OUT/{train,dev,test}.jsonl: the conversation with the answer, labelled
@@ -9,10 +9,9 @@ correct or incorrect, as many of each, sources mixed. Prints the base model's ac
 
 from __future__ import annotations
 
-import argparse
 import re
 import string
-from collections import defaultdict
+import sys
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -27,58 +26,45 @@ from intrinsics.model import Row
 from variety import Row as Question
 from variety import read, with_system, write
 
-FOLDERS = ("choice", "qa")
-# Sources in which a model of this size is right often enough, and wrong often enough.
-SOURCES = (
-    "ARC-easy",
-    "BIG-bench QA wikidata",
-    "OpenBookQA",
-    "CommonsenseQA",
-    "AdversarialQA droberta",
-    "AdversarialQA dbert",
-    "AdversarialQA dbidaf",
-)
+# How many questions of each source are asked for the training split: more where a model of this
+# size is right often enough. One source is taken from one folder, since splits differ by folder.
+QUOTAS = {
+    ("qa", "BIG-bench QA wikidata"): 900,
+    ("choice", "ARC-easy"): 400,
+    ("qa", "WebQuestions"): 300,
+    ("choice", "OpenBookQA"): 200,
+    ("choice", "CommonsenseQA"): 200,
+    ("qa", "AdversarialQA droberta"): 150,
+    ("qa", "AdversarialQA dbert"): 150,
+    ("qa", "AdversarialQA dbidaf"): 150,
+}
+SHARES = {"train": 1.0, "dev": 0.25, "test": 0.4}
 ANSWER_TOKENS = 24
 TOGETHER = 32
 
 
 def main() -> None:
     """Write the three splits."""
-    arguments = _arguments()
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    source, target = Path(sys.argv[1]), Path(sys.argv[2])
     engine = Engine.load()
-    for split in ("train", "dev", "test"):
-        questions = _questions(arguments.source, split, getattr(arguments, split))
+    for split in SHARES:
+        questions = _questions(source, split)
         answers = _answer_all(engine, questions, split)
         rows = [_row(q, answer) for q, answer in zip(questions, answers, strict=True)]
         _report(split, rows)
-        write(arguments.target / f"{split}.jsonl", _balanced(rows))
+        write(target / f"{split}.jsonl", _balanced(rows))
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("source", type=Path, metavar="DATA")
-    parser.add_argument("target", type=Path, metavar="OUT")
-    for split, count in (("train", 1600), ("dev", 320), ("test", 640)):
-        parser.add_argument(f"--{split}", type=int, default=count)
-    return parser.parse_args()
-
-
-def _questions(source: Path, split: str, count: int) -> list[Question]:
-    """At most `count` questions, evenly from the sources."""
-    by_source: dict[str, list[Question]] = defaultdict(list)
-    for folder in FOLDERS:
-        for question in read(source / folder / f"{split}.jsonl"):
-            if question["source"] in SOURCES:
-                by_source[question["source"]].append(with_system(question))
-    random = Random(0)
-    for questions in by_source.values():
-        random.shuffle(questions)
+def _questions(source: Path, split: str) -> list[Question]:
+    """Each source's share of the questions, as far as there are enough."""
     taken: list[Question] = []
-    while len(taken) < count and any(by_source.values()):
-        taken += [questions.pop() for questions in by_source.values() if questions]
-    return taken[:count]
+    for (folder, name), quota in QUOTAS.items():
+        found = [one for one in read(source / folder / f"{split}.jsonl") if one["source"] == name]
+        Random(0).shuffle(found)
+        taken += map(with_system, found[: round(quota * SHARES[split])])
+    return taken
 
 
 def _answer_all(engine: Engine, questions: list[Question], split: str) -> list[str]:
@@ -93,6 +79,7 @@ def _answer_all(engine: Engine, questions: list[Question], split: str) -> list[s
     for batch in track(batches, description=split):
         for i, text in zip(batch, _answer(engine, [talks[i] for i in batch]), strict=True):
             answers[i] = text
+            talks[i].drop_reply()
             talks[i].rollback(0)
     return answers
 
@@ -102,7 +89,7 @@ def _answer(engine: Engine, talks: list[Conversation]) -> list[str]:
     chat, ends = engine.chat, engine.model.end_ids | {engine.chat.end_id}
     replies: list[list[int]] = [[] for _ in talks]
     for talk in talks:
-        talk.extend(chat.reply_head(talk.roles))
+        talk.open_reply()
     active = list(range(len(talks)))
     for _ in range(ANSWER_TOKENS):
         rows = [
@@ -163,7 +150,7 @@ def normalised(text: str) -> str:
 
 
 def _report(split: str, rows: list[dict[str, Any]]) -> None:
-    for source in SOURCES:
+    for _, source in QUOTAS:
         of_source = [row for row in rows if row["source"] == source]
         right = sum(row["label"] == "correct" for row in of_source)
         print(f"{split} {source}: {right} of {len(of_source)} right")
@@ -173,7 +160,7 @@ def _balanced(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """As many correct as incorrect rows from each source, so that the source tells nothing."""
     random = Random(1)
     kept: list[dict[str, Any]] = []
-    for source in SOURCES:
+    for _, source in QUOTAS:
         groups = [
             [row for row in rows if row["source"] == source and row["label"] == label]
             for label in ("correct", "incorrect")

@@ -8,11 +8,12 @@ import torch
 from conftest import tiny_tokenizer
 from intrinsics.decode import Sampler, Sampling, TextStream, nucleus
 from intrinsics.errors import RequestError
+from intrinsics.prompt import ChatFormat
 
 
 def streamed(text: str, stop: tuple[str, ...] = ()) -> tuple[TextStream, list[str]]:
     tokenizer = tiny_tokenizer()
-    stream, pieces = TextStream(tokenizer, stop), []
+    stream, pieces = TextStream(ChatFormat(tokenizer), stop), []
     for token in tokenizer(text)["input_ids"]:
         pieces.append(stream.push(token))
         if stream.stopped:

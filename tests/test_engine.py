@@ -240,10 +240,10 @@ def broken(call: Callable[[Engine, Conversation], object], engine: Engine) -> No
         ),
         (
             lambda e, t: e.generate(
-                e.conversation([Message(role="user", content="x" * 460)]), Sampling(max_tokens=600)
+                e.conversation([Message(role="user", content="x" * 492)]), Sampling(max_tokens=600)
             ),
             ContextTooLong,
-            "the reply reached the model's context",
+            "leave no room for a reply",
         ),
         (lambda e, t: e.call(t, "short").p("maybe"), RequestError, "short has no label 'maybe'"),
     ],

@@ -92,7 +92,8 @@ def training(engine: Engine, folder: Path) -> Trainer:
         for text, label in (("Stop right there!!", "yes"), ("hm, well ...", "no"))
     ]
     settings = TrainSettings(rank=4, alpha=8, prefix_dtype="float32")
-    trainer = Trainer(engine, Definition.load(directory), rows, rows, settings)
+    dev = [row.model_copy(update={"id": f"dev{i}"}) for i, row in enumerate(rows)]
+    trainer = Trainer(engine, Definition.load(directory), rows, dev, settings)
     torch.manual_seed(5)
     with torch.no_grad():
         for weight in trainer.weights.values():

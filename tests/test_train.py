@@ -51,9 +51,11 @@ def test_it_learns_and_what_it_learnt_is_loaded(tmp_path: Path) -> None:
     definition = untrained(engine, tmp_path)
     train = examples(16, "train")
     dev = [example.model_copy(update={"id": f"dev{example.id}"}) for example in train]
-    records = list(Trainer(engine, definition, train, dev, replace(FAST, epochs=12)).run())
+    all_linear = ("q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj")
+    settings = replace(FAST, epochs=20, learning_rate=3e-2, targets=all_linear)
+    records = list(Trainer(engine, definition, train, dev, settings).run())
     steps = [record for record in records if record.phase == "step"]
-    assert steps[-1].done == steps[-1].total == 48
+    assert steps[-1].done == steps[-1].total == 80
     assert steps[-1].loss < steps[0].loss / 2  # type: ignore[operator]
     accuracy = next(record.accuracy for record in reversed(records) if record.best)
     assert accuracy == 1
@@ -124,7 +126,7 @@ def test_the_prefix_may_lie_in_a_mapped_file(
     ("change", "message"),
     [
         (lambda t, d: ([x for x in t if x.label == "yes"], d), "no row is labelled 'no'"),
-        (lambda t, d: (t, t[:1]), "1 ids are in both the training and the development data"),
+        (lambda t, d: (t, t[:1]), "1 rows are in both the training and the development data"),
         (
             lambda t, d: (
                 [

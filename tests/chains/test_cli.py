@@ -127,7 +127,7 @@ def test_validate_exits_with_0_or_1(tmp_path: Path) -> None:
     assert chains("validate", good, "guarded_rag").returncode == 0
     done = chains("validate", good, bad)
     assert done.returncode == 1
-    assert f"{bad}:3:17: unknown node 'ho'; did you mean 'hi'" in done.stderr
+    assert f"{bad}:3:17: unknown node 'ho'; known: hi, end" in done.stderr
     assert "start -> ho" in done.stderr and "^" in done.stderr
     told = json.loads(chains("validate", bad, "--json").stdout)
     assert told["faults"][0]["line"] == 3

@@ -1,0 +1,62 @@
+"""Labelled conversations as token ids, all of them checked before any work is done with one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .data import Example
+from .engine import Engine
+from .errors import DataError, IntrinsicsError
+from .fanout import check_reads
+from .intrinsic import tokenised
+from .located import unknown
+from .readout import Ids
+from .spec import Definition
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An example as token ids; `target` is its label's candidate."""
+
+    prefix: Ids
+    instruction: Ids
+    target: Ids
+
+
+def prepare(engine: Engine, definition: Definition, examples: Sequence[Example]) -> list[Prepared]:
+    """Tokenise examples.
+
+    Raises: DataError: there is none, or one lacks what is judged, is too long, or has a label or
+    arguments that the intrinsic does not know; the message names it.
+    """
+    if not examples:
+        raise DataError("there are no rows; give at least one")
+    invocation, candidates = tokenised(definition, engine.chat)
+    room = engine.model.context_tokens
+    prepared = []
+    for i, example in enumerate(examples, start=1):
+        name = example.id or f"row {i}"
+        try:
+            one = _prepare(engine, definition, example, candidates.ids.get(example.label, ()))
+        except IntrinsicsError as error:
+            raise DataError(f"{name}: {error}") from error
+        if not one.target:
+            raise DataError(f"{name}: {unknown('label', example.label, candidates.ids)}")
+        length = sum(map(len, (one.prefix, one.instruction, invocation, one.target)))
+        if length > room:
+            raise DataError(
+                f"{name}: {length} tokens do not fit into the model's context of {room}; shorten "
+                f"the example or drop it"
+            )
+        prepared.append(one)
+    return prepared
+
+
+def _prepare(engine: Engine, definition: Definition, example: Example, target: Ids) -> Prepared:
+    conversation = engine.conversation(example.messages, example.documents)
+    check_reads(definition, conversation)
+    instruction = definition.render_instruction(
+        conversation.messages, conversation.documents, example.arguments
+    )
+    return Prepared(conversation.ids, tuple(engine.chat.text(instruction)), target)
