@@ -1,0 +1,114 @@
+"""The README and the examples do what they say: run, compared, and looked up."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import chains
+import intrinsics
+from chains.chain import Chain
+from chains.loader import read
+from intrinsics.catalogue import Catalogue
+from intrinsics.engine import Engine
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+RESULTS = ROOT / "benchmarks" / "results"
+NAMES = ["answerability", "certainty", "safety"]
+
+
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def commands() -> list[str]:
+    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    return [line.split("  #")[0].strip() for line in lines if line.startswith("chains ")]
+
+
+@pytest.mark.parametrize("package", [chains, intrinsics], ids=["chains", "intrinsics"])
+def test_public_names_are_sorted_and_exist(package: Any) -> None:
+    assert package.__all__ == sorted(package.__all__)
+    for name in package.__all__:
+        assert getattr(package, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        package.nothing  # noqa: B018
+
+
+def test_the_chain_of_the_readme_is_the_same_in_python_and_yaml() -> None:
+    [code], [text] = blocks("python"), blocks("yaml")
+    assert len(code.strip().splitlines()) <= 20
+    names: dict[str, Any] = {"__name__": "readme"}
+    exec(compile(code.split("engine =")[0], "README.md", "exec"), names)
+    model, places = read(text, "README.md")
+    assert names["Guarded"].chain() == Chain(model, places)
+
+
+@pytest.mark.slow
+def test_the_python_of_the_readme_runs(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Engine, "load", staticmethod(lambda: engine))
+    exec(compile(blocks("python")[0], "README.md", "exec"), {"__name__": "readme"})
+    assert "Paris" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", commands())
+def test_a_command_of_the_readme_runs(line: str, tmp_path: Path) -> None:
+    (tmp_path / "page.md").write_text("The Harbour Library opened in 1931 and holds 84,000 books.")
+    _, *arguments = shlex.split(line)
+    done = subprocess.run(
+        [sys.executable, "-c", "from chains.cli import main; main()", *arguments],
+        capture_output=True,
+        text=True,
+        input="",
+        timeout=300,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_links_of_the_documents_lead_somewhere() -> None:
+    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
+            if not target.startswith("http"):
+                assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_the_tables_of_the_readme_are_those_that_were_measured() -> None:
+    tables = SimpleNamespace(**runpy.run_path(str(ROOT / "benchmarks" / "tables.py")))
+    for name in ("speed", "quality"):
+        table = getattr(tables, name)(RESULTS)
+        assert table in README, f"run benchmarks/tables.py and put this in the README:\n{table}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_card_gives_the_measured_figures(name: str) -> None:
+    card = (Catalogue().get(name).directory / "CARD.md").read_text()
+    for heading in ("Purpose", "Inputs and output", "Data", "Results", "Known failures", "Example"):
+        assert f"## {heading}" in card
+    told = json.loads((RESULTS / "quality.json").read_text())[name]["test"]["intrinsic"]
+    for metric in ("accuracy", "balanced_accuracy", "f1", "auroc", "ece"):
+        low, high = told["confidence_intervals"][metric]
+        assert f"{told[metric]:.3f} ({low:.3f} to {high:.3f})" in card
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.stem)
+def test_an_example_runs_and_is_short(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 60
+    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
