@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from random import Random
@@ -56,20 +56,25 @@ def read_examples(path: Path, labels: Sequence[str]) -> list[Example]:
 
 
 def balanced(examples: Sequence[Example], count: int, seed: int) -> list[Example]:
-    """At most `count` examples: labels evenly, within a label the largest source first."""
+    """At most `count` examples: labels evenly, and within a label its sources evenly."""
     groups: dict[tuple[str, str], list[Example]] = {}
     for example in examples:
         groups.setdefault((example.label, example.source), []).append(example)
     random = Random(seed)
     for group in groups.values():
         random.shuffle(group)
+    by_label = [
+        deque(group for (own, _), group in groups.items() if own == label)
+        for label in sorted({label for label, _ in groups})
+    ]
     taken: list[Example] = []
-    labels = sorted({label for label, _ in groups})
-    while len(taken) < min(count, len(examples)):
-        for label in labels:
-            full = [group for (own, _), group in groups.items() if own == label and group]
-            if full and len(taken) < count:
-                taken.append(max(full, key=len).pop())
+    while len(taken) < count and any(by_label):
+        for sources in by_label:
+            if sources and len(taken) < count:
+                group = sources.popleft()
+                taken.append(group.pop())
+                if group:
+                    sources.append(group)
     random.shuffle(taken)
     return taken
 

@@ -4,8 +4,10 @@
 
 Reads DATA/safety and takes passages from DATA/answerability. A third of the training and
 development prompts get a passage in front, since a judge that never saw documents may take their
-presence for a sign. OUT/test.jsonl holds the test prompts as they are, OUT/test_documents.jsonl
-each of them behind a passage.
+presence for a sign. The rows of scripts/data are added: benign prompts that sound
+alarming, everyday ones, and harmful ones in the same words. OUT/test.jsonl holds the test prompts
+as they are, OUT/test_documents.jsonl each of them behind a passage, OUT/test_alarming.jsonl those
+of scripts/data.
 """
 
 from __future__ import annotations
@@ -17,11 +19,20 @@ from random import Random
 from variety import Row, read, with_system, write
 
 SHARE_WITH_DOCUMENTS = 1 / 3
+OWN = Path(__file__).parent / "data"
+REPEATED = 3  # the own rows are few and count for much: other surroundings each time
 
 
 def behind_passage(row: Row, passages: list[Row]) -> Row:
     """The row with a passage that has nothing to do with it."""
     return {**row, "documents": [Random(f"passage {row['id']}").choice(passages)]}
+
+
+def own_rows(split: str) -> list[Row]:
+    """The rows of scripts/data; those for training several times, under ids of their own."""
+    rows = read(OWN / f"sounds_alarming_{split}.jsonl")
+    times = REPEATED if split == "train" else 1
+    return [{**row, "id": f"{row['id']}-{i}"} for i in range(times) for row in rows]
 
 
 def main(source: Path, target: Path) -> None:
@@ -34,7 +45,9 @@ def main(source: Path, target: Path) -> None:
             write(target / "test.jsonl", rows)
             behind = [with_system(behind_passage(row, passages)) for row in rows]
             write(target / "test_documents.jsonl", behind)
+            write(target / "test_alarming.jsonl", read(OWN / "sounds_alarming_test.jsonl"))
             continue
+        rows += own_rows(split)
         mixed = []
         for row in rows:
             apart = Random(f"apart {row['id']}").random() >= SHARE_WITH_DOCUMENTS
