@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers.utils import logging
 
 from .architecture import check_architecture
 from .attention import ATTENTION, FreshRead, Plan, SharedRead, Span
@@ -70,15 +72,16 @@ class Model:
             raise BaseModelError(f"{directory}: no *.safetensors; other formats are not loaded")
         try:
             config = AutoConfig.from_pretrained(directory, local_files_only=True)
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                directory,
-                config=config,
-                dtype=torch.float32,
-                local_files_only=True,
-                use_safetensors=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-            )
+            with _quiet():
+                loaded: Any = AutoModelForCausalLM.from_pretrained(
+                    directory,
+                    config=config,
+                    dtype=torch.float32,
+                    local_files_only=True,
+                    use_safetensors=True,
+                    trust_remote_code=False,
+                    output_loading_info=True,
+                )
         except Exception as error:  # transformers raises many kinds for a broken directory
             raise BaseModelError(
                 f"{directory}: the base model could not be loaded: {error}"
@@ -240,6 +243,20 @@ class _Packed:
 def _reserve(row: Row) -> Slot:
     assert row.after is None, "a stored row follows its branch directly"
     return row.branch.reserve(len(row.tokens), row.adapter)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' own bar and report: what is wrong is raised here as an error."""
+    bar, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bar:
+            logging.enable_progress_bar()
 
 
 def use_threads(count: int | None) -> int:

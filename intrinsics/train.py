@@ -16,7 +16,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from .adapter import Adapter, LowRank
+from .adapter import Adapter, LowRank, fresh_directory
 from .data import Example, check_disjoint, check_trainable
 from .engine import Engine
 from .errors import TrainingError
@@ -90,7 +90,8 @@ class Trainer:
     ) -> None:
         """Tokenise and check everything before any work is done.
 
-        Raises: DataError: rows that can't be trained on, or are in both splits.
+        Raises: DataError: rows that can't be trained on, or are in both splits; AdapterError: the
+        directory can't be written.
         """
         check_trainable(train, definition.output.labels, "training data")
         check_disjoint(train, dev)
@@ -105,6 +106,7 @@ class Trainer:
             self.weights.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
         self.checkpoint = Checkpoint(definition.directory / ".training", self._identity())
+        fresh_directory(self.checkpoint.directory).rmdir()  # can it be written at all?
 
     def run(self) -> Iterator[Progress]:
         """Train; yields where it stands. At the end the best weights are the adapter's.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
@@ -26,6 +27,10 @@ from intrinsics.catalogue import Catalogue
 from intrinsics.checkpoint import resolve
 from intrinsics.engine import Engine
 from intrinsics.model import Model
+
+# No timed assertion: a busy machine is not a fault.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 SIZES: dict[str, Any] = {
     "vocab_size": 260,
