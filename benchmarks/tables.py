@@ -19,7 +19,8 @@ ROWS = {
 }
 JUDGED = {
     ("safety", "test"): "safety",
-    ("safety", "test_documents"): "safety, behind a document",
+    ("safety", "test_documents"): "safety, behind a passage",
+    ("safety", "test_alarming"): "safety, pairs that sound alike",
     ("answerability", "test"): "answerability, same-article negatives",
     ("answerability", "hard_test"): "answerability, SQuAD 2.0's adversarial ones",
     ("certainty", "test"): "certainty",
