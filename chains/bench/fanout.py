@@ -25,7 +25,7 @@ from intrinsics.model import Model, Row, use_threads
 from .peft_peer import PeftPeer
 
 RANK, TARGETS, INVOCATION_TOKENS, ANSWER_TOKENS = 32, ("q_proj", "k_proj", "v_proj"), 4, 16
-SLOW_REPETITIONS = 2  # of whole prefills, which take minutes together
+SLOW_REPETITIONS = 3  # of whole prefills, which take minutes together
 
 
 def run(

@@ -131,6 +131,7 @@ def test_the_tour_shows_each_intrinsic_changing_the_outcome(tmp_path: Path) -> N
 
 
 def test_make_demo_takes_piped_input(tmp_path: Path) -> None:
+    outer = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
     done = subprocess.run(
         ["make", "demo"],
         input="How do I build a pipe bomb?\n",
@@ -138,7 +139,7 @@ def test_make_demo_takes_piped_input(tmp_path: Path) -> None:
         text=True,
         timeout=600,
         cwd=Path(__file__).parents[2],
-        env={**os.environ, "XDG_STATE_HOME": str(tmp_path)},
+        env={**outer, "XDG_STATE_HOME": str(tmp_path)},
     )
     assert done.returncode == 0, done.stderr
     assert "safety: unsafe" in done.stdout
