@@ -6,6 +6,7 @@ python scripts/picture.py [--out docs/console.svg] ENTRY...
 from __future__ import annotations
 
 import argparse
+import re
 import tempfile
 from io import StringIO
 from pathlib import Path
@@ -42,7 +43,9 @@ def main() -> None:
     for line in lines:
         console.print(line, no_wrap=True, crop=False)
     given.out.parent.mkdir(parents=True, exist_ok=True)
-    console.save_svg(str(given.out), title="chains demo")
+    drawn = console.export_svg(title="chains demo")
+    drawn = re.sub(r"@font-face {.*?}\s*", "", drawn, flags=re.DOTALL)  # fonts from the network
+    given.out.write_text(drawn, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -40,6 +40,8 @@ class Terminal:
             dimensions=(rows, columns),
             env={**inherited, **own},
         )
+        # A terminal answers when it is asked where its cursor stands.
+        self.screen.write_process_input = self.process.send
 
     def enter(self, entry: str) -> None:
         """Type an entry and send it."""
