@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,17 @@ from rich.text import Text
 
 COLOURS = {"brown": "yellow", "brightbrown": "bright_yellow"}
 QUIET_SECONDS = 0.5  # without output, before a screen counts as finished
+
+
+class _Screen(pyte.HistoryScreen):
+    """A screen that answers when it is asked where its cursor stands."""
+
+    answer: Callable[[str], object] | None = None
+
+    def write_process_input(self, data: str) -> None:
+        """Send the answer as if it were typed."""
+        if self.answer is not None:
+            self.answer(data)
 
 
 class Terminal:
@@ -30,7 +41,7 @@ class Terminal:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         """Start `chains ARGUMENTS`. `state` is the directory of its history."""
-        self.screen = pyte.HistoryScreen(columns, rows, history=5000)
+        self.screen = _Screen(columns, rows, history=5000)
         self._stream = pyte.ByteStream(self.screen)
         own = {"TERM": "xterm-256color", "XDG_STATE_HOME": str(state), **(environment or {})}
         inherited = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
@@ -40,8 +51,7 @@ class Terminal:
             dimensions=(rows, columns),
             env={**inherited, **own},
         )
-        # A terminal answers when it is asked where its cursor stands.
-        self.screen.write_process_input = self.process.send
+        self.screen.answer = self.process.send
 
     def enter(self, entry: str) -> None:
         """Type an entry and send it."""
