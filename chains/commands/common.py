@@ -128,8 +128,9 @@ class _Bar:
         self._bar.update(self._tasks[what], completed=share)
 
     def close(self) -> None:
-        """Remove the bar."""
-        self._bar.stop()
+        """Remove the bar, if there is one."""
+        if self._tasks and errors.is_terminal:
+            self._bar.stop()
 
 
 @contextmanager
