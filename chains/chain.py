@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -50,7 +51,11 @@ class Chain:
         faults = faults_of(model, places, catalogue or Catalogue(), functions)
         if faults:
             raise ChainDefinitionError(faults)
-        self.undone = undone_by(model, Graph(model.hops()))
+
+    @cached_property
+    def undone(self) -> set[int]:
+        """The edges, by index, that undo what was said since their target began: for a run."""
+        return undone_by(self.model, Graph(self.model.hops()))
 
     @staticmethod
     def load(

@@ -63,7 +63,7 @@ class _Checker:
         self.functions: Callables = functions or {}
         self.looks_at_calls = functions is not None
         self.flow = FlowCheck(model, places)
-        self.certain = self.flow.graph.certain()
+        self.certain = self.flow.graph.certain
         self.definitions: dict[str, Definition] = {}
 
     def faults(self) -> Iterator[Fault]:

@@ -124,8 +124,10 @@ class FlowCheck:
             message = f"at_most bounds a way back, but {edge.target!r} does not lead here again"
             yield self.places.fault(("flow", index, "at_most"), message)
         node = self.model.nodes.get(edge.target)
-        repeats = isinstance(node, Turn) and node.temperature == 0 and index in self.undone
-        if isinstance(node, Turn) and repeats and "{" not in (node.prompt or ""):
+        repeats = (
+            isinstance(node, Turn) and node.temperature == 0 and "{" not in (node.prompt or "")
+        )
+        if repeats and index in self.undone:
             message = (
                 f"going back to {edge.target!r} repeats its text at temperature 0; give it a "
                 f"temperature, or a prompt that changes"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from .model import END, START, Ask, ChainModel, Edge, Turn
@@ -60,6 +61,7 @@ class Graph:
         after = begins.union(*(nx.descendants(rest, node) for node in begins))
         return before & after
 
+    @cached_property
     def certain(self) -> dict[str, frozenset[str]]:
         """For each reachable node, those that every run has been at before it, itself included."""
         import networkx as nx  # as above
@@ -89,19 +91,16 @@ def undone_by(model: ChainModel, graph: Graph) -> set[int]:
     These are the bounded ways back to a turn, which then replies anew, if every run comes from
     that turn and nobody else has spoken since: a human's answer or another turn is never dropped.
     """
-    certain = graph.certain()
     return {
         index
         for index, edge in enumerate(model.flow)
-        if edge.at_most is not None and _undoes(model, graph, edge, certain)
+        if edge.at_most is not None and _undoes(model, graph, edge)
     }
 
 
-def _undoes(
-    model: ChainModel, graph: Graph, edge: Edge, certain: dict[str, frozenset[str]]
-) -> bool:
+def _undoes(model: ChainModel, graph: Graph, edge: Edge) -> bool:
     if not isinstance(model.nodes.get(edge.target), Turn):
         return False
     since = graph.since(edge.target, edge.source)
     alone = not any(isinstance(model.nodes.get(name), Ask | Turn) for name in since)
-    return alone and edge.target in certain.get(edge.source, frozenset())
+    return alone and edge.target in graph.certain.get(edge.source, frozenset())

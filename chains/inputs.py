@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from intrinsics.located import unknown
-from intrinsics.messages import Document, Message
+from intrinsics.messages import Document, Message, not_text
 
 from .errors import InputError
 from .model import PYTHON_TYPES, ChainModel
@@ -63,10 +63,9 @@ class RunInput(BaseModel):
 
 def _check_text(text: str, where: str) -> None:
     """Raises: InputError: half of a surrogate pair, which is no character."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(f"{where}: not text at character {error.start}: {error.reason}") from None
+    wrong = not_text(text)
+    if wrong:
+        raise InputError(f"{where}: {wrong}")
 
 
 def typed_inputs(model: ChainModel, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -42,8 +42,6 @@ _UNSUPPORTED: dict[str, object] = {
     "layer_replication": None,
     "bias": "none",
 }
-
-
 # Ways to begin a training that also change the base model's weights.
 _CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 

@@ -136,9 +136,10 @@ class Conversation:
             raise ConversationError(
                 f"cannot keep {messages} of {len(self.messages)} messages; roll back to fewer"
             )
-        kept = len(self._entries)
-        while len([e for e in self._entries[:kept] if not e.documents]) > messages:
+        kept, count = len(self._entries), len(self.messages)
+        while count > messages:
             kept -= 1
+            count -= not self._entries[kept].documents
         self.rewind(kept)
 
     @property

@@ -110,8 +110,8 @@ class Engine:
 
         Raises: ContextTooLong: the conversation is longer than the model's context.
         """
-        conversation.check_idle()
         with self.lock:
+            conversation.check_idle()
             started, forwards = time.perf_counter(), self.model.forwards
             reused, pending = conversation.cached, conversation.pending
             self.model.prefill(conversation.branch, pending)

@@ -77,20 +77,17 @@ class Generation(Iterator[str]):
         return self._work.reply
 
 
+@dataclass
 class _Work:
     """What a generation does. It does not know the generation, so a dropped one ends at once."""
 
-    def __init__(
-        self,
-        model: Model,
-        lock: AbstractContextManager[object],
-        conversation: Conversation,
-        sampling: Sampling,
-    ) -> None:
-        self.model, self.lock = model, lock
-        self.conversation, self.sampling = conversation, sampling
-        self.forwards, self.seconds = 0, 0.0
-        self.reply: Reply | None = None
+    model: Model
+    lock: AbstractContextManager[object]
+    conversation: Conversation
+    sampling: Sampling
+    forwards: int = 0
+    seconds: float = 0.0
+    reply: Reply | None = None
 
     def run(self) -> Generator[str, None, None]:
         conversation, chat = self.conversation, self.conversation.chat

@@ -10,6 +10,15 @@ Role = Literal["system", "user", "assistant"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 
+def not_text(content: str) -> str | None:
+    """What keeps a string from being text, half of a surrogate pair; None where nothing does."""
+    try:
+        content.encode()
+    except UnicodeEncodeError as error:
+        return f"not text at character {error.start}: {error.reason}"
+    return None
+
+
 class Message(BaseModel, frozen=True, extra="forbid"):
     """One message of a conversation."""
 

@@ -18,7 +18,7 @@ from jinja2 import TemplateError as JinjaError
 from transformers import PreTrainedTokenizerBase
 
 from .errors import ConversationError, TemplateError
-from .messages import Document, Role
+from .messages import Document, Role, not_text
 
 _CONTENT = "\ue000content {index}\ue001"  # private-use characters: no template looks for them
 _PROBE: tuple[Role, ...] = ("user", "assistant", "user", "assistant", "user")
@@ -101,12 +101,9 @@ class ChatFormat:
 
         Raises: ConversationError: it is no text (half of a surrogate pair).
         """
-        try:
-            content.encode()
-        except UnicodeEncodeError as error:
-            raise ConversationError(
-                f"not text at character {error.start}: {error.reason}; remove it"
-            ) from None
+        wrong = not_text(content)
+        if wrong:
+            raise ConversationError(f"{wrong}; remove it")
         if not self._added:
             return self._encode(content, split_special_tokens=True)
         # The template's control tokens that the tokenizer does not call special it does not split.

@@ -98,8 +98,9 @@ def test_every_command_has_help_with_an_example(
 def test_wrong_use_is_one_message_without_a_traceback(
     capsys: pytest.CaptureFixture[str], arguments: Sequence[str], code: int, message: str
 ) -> None:
-    assert failing(capsys, *arguments)[0] == code
-    assert message in failing(capsys, *arguments)[1]
+    found, shown = failing(capsys, *arguments)
+    assert found == code
+    assert message in shown
 
 
 @pytest.mark.parametrize(
