@@ -58,12 +58,15 @@ class Plan:
     """Who reads what in one forward.
 
     `own` holds the rows by equal length, so that each group is one causal call without padding.
+    `steps` are decode steps: one token that is stored, and so read where it is stored, together
+    with what lies before it in the same segment.
     `differentiable` chooses the exact path, since the fused kernel gives no gradient of its
     log-sum-exp.
     """
 
     positions: Tensor
     own: Sequence[Sequence[Span]]
+    steps: Sequence[tuple[Span, Slot]]
     shared: Sequence[SharedRead]
     fresh: Sequence[FreshRead]
     slots: Sequence[tuple[Span, Slot]]
@@ -177,13 +180,29 @@ def kv_tree_attention(
     heads, tokens, head_dim = query.shape[1:]
     kv_heads = key.shape[1]
     q = query[0].view(kv_heads, heads // kv_heads, tokens, head_dim)
-    k, v = key[0], value[0]
     scale = head_dim**-0.5 if scaling is None else scaling
     kernel = Kernel(scale, sliding_window, softcap, plan.differentiable)
+    out = attend(kernel, plan, layer, q, key[0], value[0], s_aux)
+    return out.reshape(1, heads, tokens, -1).transpose(1, 2), None
 
+
+def attend(
+    kernel: Kernel,
+    plan: Plan,
+    layer: int,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    sinks: Tensor | None = None,
+) -> Tensor:
+    """One layer's attention of all packed tokens, each over all it may see.
+
+    Shapes: q (kv_heads, heads per kv head, tokens, head_dim); k, v (kv_heads, tokens, head_dim);
+    sinks (heads,); returns like q. Changes: the segments of `plan.slots`, which get k and v.
+    """
     for span, slot in plan.slots:
         slot.segment.write(layer, slot.offset, k[:, span.where], v[:, span.where])
-    out, lse = _own(kernel, plan, q, k, v)
+    out, lse = _own(kernel, plan, layer, q, k, v)
     for read in plan.fresh:
         where = read.source.where
         out, lse = _join(
@@ -195,20 +214,37 @@ def kv_tree_attention(
         out, lse = _join(
             kernel, plan, q, keys, values, shared.segment.start, shared.readers, out, lse
         )
-    if s_aux is not None:  # a sink is one more key with value 0
-        out = out * torch.sigmoid(lse - s_aux.view(kv_heads, -1, 1)).unsqueeze(-1).to(out.dtype)
-    return out.reshape(1, heads, tokens, -1).transpose(1, 2), None
+    if sinks is not None:  # a sink is one more key with value 0
+        out = out * torch.sigmoid(lse - sinks.view(q.shape[0], -1, 1)).unsqueeze(-1).to(out.dtype)
+    return out
 
 
-def _own(kernel: Kernel, plan: Plan, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """Each row over its own tokens, causally; rows of equal length in one call."""
-    parts = [_own_group(kernel, plan, group, q, k, v) for group in plan.own]
-    if len(parts) == 1:
-        return parts[0]
-    order = torch.cat([_as_index(plan.index(tuple(group))) for group in plan.own]).to(q.device)
-    back = torch.argsort(order)
-    out, lse = (torch.cat(part, dim=2) for part in zip(*parts, strict=True))
-    return out[:, :, back], lse[:, :, back]
+def _own(
+    kernel: Kernel, plan: Plan, layer: int, q: Tensor, k: Tensor, v: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Each row over its own tokens, causally; a decode step over the segment it is stored in."""
+    if len(plan.own) == 1 and not plan.steps:
+        return _own_group(kernel, plan, plan.own[0], q, k, v)
+    if len(plan.steps) == 1 and not plan.own:
+        out, lse = _step(kernel, plan.steps[0][1], layer, q[:, :, 0])
+        return out.unsqueeze(2), lse.unsqueeze(2)
+    out, lse = torch.empty_like(q), q.new_empty(q.shape[:3], dtype=torch.float32)
+    for group in plan.own:
+        index = plan.index(tuple(group))
+        out[:, :, index], lse[:, :, index] = _own_group(kernel, plan, group, q, k, v)
+    for span, slot in plan.steps:
+        i = span.first
+        out[:, :, i], lse[:, :, i] = _step(kernel, slot, layer, q[:, :, i])
+    return out, lse
+
+
+def _step(kernel: Kernel, slot: Slot, layer: int, q: Tensor) -> tuple[Tensor, Tensor]:
+    """A stored token over its segment up to itself. Shapes: q (kv_heads, heads, head_dim)."""
+    end = slot.offset + 1
+    first = 0 if kernel.window is None else max(0, end - kernel.window)
+    keys, values = slot.segment.keys[layer], slot.segment.values[layer]
+    out, lse = kernel.attend(q[None], keys[None, :, first:end], values[None, :, first:end])
+    return out[0], lse[0]
 
 
 def _own_group(
@@ -276,10 +312,6 @@ def _join(
         out, lse = out.clone(), lse.clone()
     out[:, :, index], lse[:, :, index] = near, near_lse
     return out, lse
-
-
-def _as_index(index: slice | Tensor) -> Tensor:
-    return torch.arange(index.start, index.stop) if isinstance(index, slice) else index
 
 
 AttentionInterface.register(ATTENTION, kv_tree_attention)

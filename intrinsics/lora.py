@@ -39,7 +39,7 @@ class _Active:
 
 @dataclass(frozen=True)
 class _Stack:
-    """The weights of several adapters for one module, ranks padded with zeros.
+    """The weights of several adapters for modules computed as one, ranks padded with zeros.
 
     Shapes: a (adapters, in_features, rank), b (adapters, rank, out_features), scaling inside b.
     """
@@ -59,7 +59,7 @@ class AdapterBank:
         self._linears = {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear)}
         self._head = getattr(model, "get_output_embeddings", lambda: None)()
         self._adapters: dict[str, Adapter] = {}
-        self._stacks: dict[tuple[str, ...], dict[str, _Stack]] = {}
+        self._stacks: dict[tuple[str, ...], dict[tuple[str, ...], _Stack]] = {}
         self._hooked: set[str] = set()
         self._active: _Active | None = None
 
@@ -106,36 +106,39 @@ class AdapterBank:
         finally:
             self._active = None
 
-    def update(self, module: str, x: Tensor, out: Tensor) -> Tensor:
-        """Add the active adapters' updates of one layer. Changes: `out`, in place.
+    def update(self, modules: tuple[str, ...], x: Tensor, out: Tensor) -> None:
+        """Add the active adapters' updates of one layer, or of several computed as one.
 
-        Shapes: x (1, tokens, in_features), out (1, tokens, out_features).
+        `modules` are linear layers with one input, whose outputs lie side by side in `out`.
+        Shapes: x (tokens, in_features), out (tokens, sum of out_features). Changes: `out`.
         """
         active = self._active
         if active is None:
-            return out
-        stack = self._stack(active.names, module)
+            return
+        stack = self._stack(active.names, modules)
         if stack is None:
-            return out
-        delta = torch.bmm(torch.bmm(x[0][active.index], stack.a), stack.b)
-        out[0].index_add_(0, active.targets, delta.flatten(0, 1)[active.real])
-        return out
+            return
+        delta = torch.bmm(torch.bmm(x[active.index], stack.a), stack.b)
+        out.index_add_(0, active.targets, delta.flatten(0, 1)[active.real])
 
-    def _stack(self, names: tuple[str, ...], module: str) -> _Stack | None:
-        """The stacked weights of one module; kept, unless they are in training and change."""
-        lows = [self._adapters[name].modules.get(module) for name in names]
-        if all(low is None for low in lows):
+    def _stack(self, names: tuple[str, ...], modules: tuple[str, ...]) -> _Stack | None:
+        """The stacked weights of these modules; kept, unless they are in training and change."""
+        kept = self._stacks.get(names, {})
+        if modules in kept:
+            return kept[modules]
+        lows = [[self._adapters[name].modules.get(m) for m in modules] for name in names]
+        present = [low for row in lows for low in row if low is not None]
+        if not present:
             return None
-        if any(low is not None and low.a.requires_grad for low in lows):
-            return _stack(lows)
+        stack = _stack(lows, [self._linears[module] for module in modules])
+        if any(low.a.requires_grad for low in present):
+            return stack
         if names not in self._stacks:
             while len(self._stacks) >= _STACKS_KEPT:
                 self._stacks.pop(next(iter(self._stacks)))
             self._stacks[names] = {}
-        stacks = self._stacks[names]
-        if module not in stacks:
-            stacks[module] = _stack(lows)
-        return stacks[module]
+        self._stacks[names][modules] = stack
+        return stack
 
 
 class _Hook:
@@ -143,7 +146,8 @@ class _Hook:
         self.bank, self.module = bank, module
 
     def __call__(self, _: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
-        return self.bank.update(self.module, args[0], out)
+        self.bank.update((self.module,), args[0][0], out[0])
+        return out
 
 
 def _side_by_side(rows: Sequence[Adapted]) -> _Active:
@@ -160,19 +164,25 @@ def _side_by_side(rows: Sequence[Adapted]) -> _Active:
     return _Active(tuple(tokens), index, real.flatten().nonzero()[:, 0], index[real])
 
 
-def _stack(lows: Sequence[LowRank | None]) -> _Stack:
-    present = [low for low in lows if low is not None]
-    rank = max(low.rank for low in present)
-    inner, outer = present[0].a.shape[1], present[0].b.shape[0]
+def _stack(lows: Sequence[Sequence[LowRank | None]], linears: Sequence[nn.Linear]) -> _Stack:
+    """`lows[adapter][module]`: the modules' ranks side by side, each acting on its own outputs."""
+    some = next(low for row in lows for low in row if low is not None)
+    ranks = [
+        max((low.rank for low in column if low), default=0) for column in zip(*lows, strict=True)
+    ]
     a, b = [], []
-    for low in lows:
-        if low is None:
-            a.append(present[0].a.new_zeros(inner, rank))
-            b.append(present[0].b.new_zeros(rank, outer))
-            continue
-        pad = rank - low.rank
-        a.append(nn.functional.pad(low.a, (0, 0, 0, pad)).T)
-        b.append(nn.functional.pad(low.b, (0, pad)).T * low.scaling)
+    for row in lows:
+        inner, blocks = [], []
+        for low, rank, linear in zip(row, ranks, linears, strict=True):
+            if low is None:
+                inner.append(some.a.new_zeros(linear.in_features, rank))
+                blocks.append(some.b.new_zeros(rank, linear.out_features))
+                continue
+            pad = rank - low.rank
+            inner.append(nn.functional.pad(low.a, (0, 0, 0, pad)).T)
+            blocks.append(nn.functional.pad(low.b, (0, pad)).T * low.scaling)
+        a.append(torch.cat(inner, dim=1))
+        b.append(torch.block_diag(*blocks))
     return _Stack(torch.stack(a), torch.stack(b))
 
 
