@@ -15,13 +15,18 @@ if TYPE_CHECKING:
     from .engine import Engine
     from .errors import IntrinsicsError
     from .fanout import FanOut, Verdict
-    from .generation import Generation, Reply
+    from .generation import Generation
+    from .job import Job
     from .ledger import Ledger
     from .messages import Document, Message
+    from .scheduler import Stats
     from .spec import Definition
+    from .watch import Check, Watch, Watcher
+    from .writer import Reply
 
 __all__ = [
     "Catalogue",
+    "Check",
     "Conversation",
     "Definition",
     "Document",
@@ -29,15 +34,20 @@ __all__ = [
     "FanOut",
     "Generation",
     "IntrinsicsError",
+    "Job",
     "Ledger",
     "Message",
     "Reply",
     "Sampling",
+    "Stats",
     "Verdict",
+    "Watch",
+    "Watcher",
 ]
 
 _HOME = {
     "Catalogue": "catalogue",
+    "Check": "watch",
     "Conversation": "conversation",
     "Definition": "spec",
     "Document": "messages",
@@ -45,11 +55,15 @@ _HOME = {
     "FanOut": "fanout",
     "Generation": "generation",
     "IntrinsicsError": "errors",
+    "Job": "job",
     "Ledger": "ledger",
     "Message": "messages",
-    "Reply": "generation",
+    "Reply": "writer",
     "Sampling": "decode",
+    "Stats": "scheduler",
     "Verdict": "fanout",
+    "Watch": "watch",
+    "Watcher": "watch",
 }
 
 

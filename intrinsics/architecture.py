@@ -12,14 +12,19 @@ from transformers import AttentionInterface, PreTrainedModel
 from .errors import BaseModelError
 
 PROBE = "kv_tree_probe"
+TOKEN_BYTES = "token_bytes"  # what a layer's keys and values of one token take
 _LAYER_TYPES = {"full_attention", "sliding_attention"}
 # Their angles depend on the longest row of a forward, so a token's keys would depend on the others.
 _ROPE_BY_LENGTH = {"dynamic", "longrope"}
 
 
-def check_architecture(network: PreTrainedModel) -> None:
+Told = Mapping[int, Mapping[str, Any]]
+
+
+def check_architecture(network: PreTrainedModel) -> Told:
     """Refuse what would be computed wrongly: recurrent layers, own attention, hidden windows.
 
+    Returns what each layer tells its attention: scaling, window and the like.
     Raises: BaseModelError: what it is.
     """
     name = type(network).__name__
@@ -47,6 +52,7 @@ def check_architecture(network: PreTrainedModel) -> None:
             )
     if any(told.get("indices") is not None for told in seen.values()):
         raise BaseModelError(f"{name}: its attention is sparse; use another base model")
+    return seen
 
 
 def _rope_types(parameters: Any) -> Iterator[str]:
@@ -98,7 +104,8 @@ def _told(
 ) -> tuple[Tensor, None]:
     """An attention that writes down what it is told, and gives the shape that is expected."""
     layer: int = module.layer_idx  # type: ignore[assignment]
-    probe[layer] = told
+    size = sum(part.shape[1] * part.shape[3] * part.element_size() for part in (key, value))
+    probe[layer] = {**told, TOKEN_BYTES: size}
     return query.new_zeros(query.shape[0], query.shape[2], query.shape[1], value.shape[3]), None
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from .draft import Draft
 from .errors import ConversationError
 from .kv import Branch
 from .messages import ROLES, Document, Message, Role
@@ -23,7 +24,8 @@ class Entry:
 class Conversation:
     """Owns its token ids: what was prefilled or generated is never rendered again.
 
-    `branch` may lag behind `ids`; the engine prefills the rest when it next reads.
+    `branch` may lag behind `ids`; the engine prefills the rest when it next reads. While a reply
+    is generated the conversation does not change: the reply grows on a draft of its own.
     """
 
     def __init__(self, chat: ChatFormat, branch: Branch) -> None:
@@ -107,23 +109,20 @@ class Conversation:
         self._entries.append(Entry(message, documents, len(self._ids)))
 
     def check_idle(self) -> None:
-        """Raises: ConversationError: a reply is being generated, so this is no whole past."""
+        """Raises: ConversationError: a reply is being generated, which will follow this past."""
         if self._replying:
             raise ConversationError(
                 "a reply is being generated on this conversation; finish or close it first, or "
-                "fork the conversation before"
+                "go on with a fork of the conversation"
             )
 
     def fork(self) -> Conversation:
-        """An independent conversation with the same past, sharing its keys and values.
-
-        Raises: ConversationError: a reply is being generated.
-        """
-        self.check_idle()
-        twin = Conversation(self.chat, self.branch.fork())
-        twin._ids = list(self._ids)
-        twin._entries = list(self._entries)
-        return twin
+        """An independent conversation with the same past, sharing its keys and values."""
+        with self.branch.tree.lock:
+            twin = Conversation(self.chat, self.branch.fork())
+            twin._ids = list(self._ids)
+            twin._entries = list(self._entries)
+            return twin
 
     def rollback(self, messages: int) -> None:
         """Keep the first `messages` messages and the documents among them. Changes: in place.
@@ -151,33 +150,44 @@ class Conversation:
         """Go back to where `mark` was read; later documents go too. Changes: in place."""
         assert 0 <= mark <= len(self._entries), "a mark is read on this conversation before"
         del self._entries[mark:]
-        self.truncate(self._entries[-1].end if self._entries else 0)
+        self._truncate(self._entries[-1].end if self._entries else 0)
+
+    def draft(self, expected: int = 0) -> Draft:
+        """A private continuation, which holds its keys and values; see `Draft`."""
+        with self.branch.tree.lock:
+            return Draft(self._ids, self.branch.fork(held=True), expected=expected)
+
+    def adopt(self, draft: Draft) -> None:
+        """Keep what a draft has computed of this conversation's own tokens. Changes: the branch."""
+        with self.branch.tree.lock:
+            length = min(draft.branch.length, len(self._ids))
+            if length > self.branch.length and draft.ids[:length] == self._ids[:length]:
+                self.branch.adopt(draft.branch, length)
 
     def open_reply(self) -> None:
-        """Begin a reply; until it is closed or dropped only `extend` and `truncate` are allowed.
+        """Begin a reply; until it is closed or dropped the conversation takes nothing else.
 
-        Raises: ConversationError: one is being generated already.
+        Raises: ConversationError: one is being generated already, or there is nothing to answer.
         """
+        if not self._entries:
+            raise ConversationError("there is nothing to reply to; add a message first")
         self.check_idle()
         self._replying = True
-        self._ids.extend(self.chat.reply_head(self.roles))
 
     def drop_reply(self) -> None:
         """Give the open reply up: the conversation is as it was before."""
         self._replying = False
-        self.truncate(self._entries[-1].end)
 
-    def extend(self, ids: Sequence[int]) -> None:
-        """Append raw ids that belong to no message yet: a reply being generated."""
-        self._ids.extend(ids)
+    def close_reply(self, content: str, draft: Draft) -> None:
+        """Take the draft's tokens over as an assistant message."""
+        with self.branch.tree.lock:
+            self._replying = False
+            self._ids = [*draft.ids, *self.chat.reply_tail(self.roles)]
+            self.branch.adopt(draft.branch, draft.branch.length)
+            message = Message(role="assistant", content=content)
+            self._entries.append(Entry(message, (), len(self._ids)))
 
-    def truncate(self, length: int) -> None:
-        """Drop the ids from `length` on, and their keys and values."""
-        del self._ids[length:]
-        self.branch.truncate(min(self.branch.length, length))
-
-    def close_reply(self, content: str) -> None:
-        """Turn the ids extended since the last message into an assistant message."""
-        self._replying = False
-        self._ids.extend(self.chat.reply_tail(self.roles))
-        self._entries.append(Entry(Message(role="assistant", content=content), (), len(self._ids)))
+    def _truncate(self, length: int) -> None:
+        with self.branch.tree.lock:
+            del self._ids[length:]
+            self.branch.truncate(min(self.branch.length, length))

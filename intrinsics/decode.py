@@ -99,6 +99,11 @@ class TextStream:
             self.text = self._decode(self.ids)
         return self._release(len(self.text))
 
+    def rewind(self, count: int, text: str) -> None:
+        """Go back to the first `count` ids, behind which `text` had been released."""
+        del self.ids[count:]
+        self.text, self._shown, self.stopped = text, len(text), False
+
     def _cut(self) -> int:
         """How far the text is certain; ends the stream at a stop string."""
         found = [at for at in (self.text.find(s) for s in self._stop) if at >= 0]

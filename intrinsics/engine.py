@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from threading import RLock
+from typing import TypeVar
 
-import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from .catalogue import Catalogue
@@ -15,31 +14,57 @@ from .checkpoint import DEFAULT_NAME, Progress, resolve
 from .conversation import Conversation
 from .decode import Sampling
 from .errors import BaseModelError, RequestError
-from .fanout import Call, FanOut, Layout, Verdict, check_request
-from .generation import Generation, Reply
+from .fanout import Call, FanOut, Verdict, check_request, fan_out
+from .generation import Generation
 from .intrinsic import Intrinsic, prepare
+from .job import Job, Steps, Want
 from .ledger import Ledger
 from .messages import Document, Message
 from .model import Model, use_threads
 from .prompt import ChatFormat
+from .prove import Prover
+from .retention import Retention
+from .scheduler import Scheduler, Stats
+from .watch import Guard, Watch
+from .writer import Reply, Writer
 
+T = TypeVar("T")
 Arguments = Mapping[str, Mapping[str, str]]
+QUEUE = 256
 
 
 class Engine:
     """A base model, its tokenizer, and the intrinsics that run on it.
 
-    Verbs may be called from several threads; one forward runs at a time.
+    Verbs may be called from any number of threads; requests in work at the same time share
+    forwards. Tasks use `submit` and await the job, or `async for` over `stream`; where hundreds
+    run at once they await `room` first.
     """
 
     def __init__(
-        self, model: Model, tokenizer: PreTrainedTokenizerBase, catalogue: Catalogue
+        self,
+        model: Model,
+        tokenizer: PreTrainedTokenizerBase,
+        catalogue: Catalogue,
+        *,
+        kv_budget: int | None = None,
+        queue: int = QUEUE,
+        prove: bool = False,
     ) -> None:
+        """`kv_budget` in bytes of keys and values; None is a quarter of the machine's memory.
+
+        `queue`: how many requests may be in work or waiting before a verb waits for room.
+        `prove`: compute every result a second time from scratch, and compare; slow.
+        Raises: RequestError: a budget or queue below 1.
+        """
         self.model = model
         self.chat = ChatFormat(tokenizer)
         self.catalogue = catalogue
         self.lock = RLock()
         self._ready: dict[Path, Intrinsic] = {}
+        self._retention = Retention(model.tree, kv_budget)
+        self._scheduler = Scheduler(model, self._retention, queue)
+        self._prover = Prover(model) if prove else None
 
     @staticmethod
     def load(
@@ -49,10 +74,14 @@ class Engine:
         cache: Path | None = None,
         progress: Progress | None = None,
         threads: int | None = None,
+        kv_budget: int | None = None,
+        queue: int = QUEUE,
+        prove: bool = False,
     ) -> Engine:
         """Load a base model (None: the packaged one) and find the intrinsics in `folders` too.
 
-        `cache` is where the packaged model is converted to at first use (None: `~/.cache`).
+        `cache` is where the packaged model is converted to at first use (None: `~/.cache`); the
+        last three are those of `Engine`.
         Raises: BaseModelError: there is no usable model; TemplateError: its chat template is not
         append-only. The network is used only for a hub name that is not in the local cache.
         """
@@ -65,7 +94,14 @@ class Engine:
         except Exception as error:  # transformers raises many kinds for a broken directory
             raise BaseModelError(f"{directory}: no usable tokenizer: {error}") from error
         name = DEFAULT_NAME if model is None else Path(model).name
-        return Engine(Model.load(directory, name), tokenizer, Catalogue(folders))
+        return Engine(
+            Model.load(directory, name),
+            tokenizer,
+            Catalogue(folders),
+            kv_budget=kv_budget,
+            queue=queue,
+            prove=prove,
+        )
 
     @property
     def kv_bytes(self) -> int:
@@ -79,7 +115,7 @@ class Engine:
 
         Raises: ConversationError: a message or document it can't take.
         """
-        conversation = Conversation(self.chat, self.model.tree.branch())
+        conversation = Conversation(self.chat, self.model.tree.branch(held=False))
         rest = list(messages)
         if rest and rest[0].role == "system":
             conversation.add("system", rest.pop(0).content)
@@ -104,72 +140,123 @@ class Engine:
                 self._ready[definition.directory] = prepare(definition, self.model, self.chat)
             return self._ready[definition.directory]
 
-    @torch.inference_mode()
-    def prefill(self, conversation: Conversation) -> Ledger:
+    def prefill(self, conversation: Conversation, *, timeout: float | None = None) -> Ledger:
         """Compute the keys and values the conversation lacks. Changes: its branch.
 
         Raises: ContextTooLong: the conversation is longer than the model's context.
         """
-        with self.lock:
-            conversation.check_idle()
-            started, forwards = time.perf_counter(), self.model.forwards
-            reused, pending = conversation.cached, conversation.pending
-            self.model.prefill(conversation.branch, pending)
-            return self._ledger(started, forwards, reused, len(pending))
+        return self._start(_prefill(conversation), timeout).result()
 
     def call(
         self,
         conversation: Conversation,
         intrinsic: str | Path,
         arguments: Mapping[str, str] | None = None,
+        *,
+        timeout: float | None = None,
     ) -> Verdict:
         """One intrinsic's verdict; see `fan_out`."""
         name = self.intrinsic(intrinsic).name
-        found = self.fan_out(conversation, [intrinsic], {name: arguments or {}})
+        found = self.fan_out(conversation, [intrinsic], {name: arguments or {}}, timeout=timeout)
         return found.verdicts[0]
 
-    @torch.inference_mode()
     def fan_out(
         self,
         conversation: Conversation,
         intrinsics: Sequence[str | Path],
         arguments: Arguments | None = None,
+        *,
+        timeout: float | None = None,
     ) -> FanOut:
         """The verdicts of all `intrinsics` on the conversation, read in one forward.
 
         What the conversation still lacks is prefilled on the way and kept; what the intrinsics
         compute is dropped. Changes: the conversation's branch, if it lacked something.
         Raises: RequestError: none or twice the same; ConversationError: the conversation lacks
-        what one of them judges; ContextTooLong.
+        what one of them judges; ContextTooLong; MemoryBudgetError; TimedOut.
         """
+        return self.submit(conversation, intrinsics, arguments, timeout=timeout).result()
+
+    def submit(
+        self,
+        conversation: Conversation,
+        intrinsics: Sequence[str | Path],
+        arguments: Arguments | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> Job[FanOut]:
+        """`fan_out` as a job: `await` it in a task, or collect its `result()` later."""
         given = arguments or {}
         ready = [self.intrinsic(name) for name in intrinsics]
         check_request(ready, given)
-        with self.lock:
-            conversation.check_idle()
-            calls = [Call.of(one, conversation, given.get(one.name, {})) for one in ready]
-            started, forwards = time.perf_counter(), self.model.forwards
-            cached, pending = conversation.cached, conversation.pending
-            self.model.prefill_early(conversation.branch, pending)
-            layout = Layout(conversation, calls)
-            logits = self.model.forward(layout.rows)
-            base = self._ledger(started, forwards, cached if pending else 0, len(pending))
-        verdicts = layout.verdicts(logits, base)
-        reused = base.reused + sum(verdict.ledger.reused for verdict in verdicts)
-        computed = base.computed + sum(verdict.ledger.computed for verdict in verdicts)
-        return FanOut(verdicts, Ledger(reused, computed, base.forwards, base.seconds))
+        calls = [Call.of(one, conversation, given.get(one.name, {})) for one in ready]
+        return self._start(self._proved(fan_out(conversation, calls)), timeout)
 
-    def stream(self, conversation: Conversation, sampling: Sampling | None = None) -> Generation:
-        """Generate the model's reply, piece by piece; see `Generation`."""
-        return Generation(self.model, self.lock, conversation, sampling or Sampling())
+    def stream(
+        self,
+        conversation: Conversation,
+        sampling: Sampling | None = None,
+        watch: Watch | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> Generation:
+        """Generate the model's reply, piece by piece, under a watch if one is given.
 
-    def generate(self, conversation: Conversation, sampling: Sampling | None = None) -> Reply:
+        Raises: RequestError, ConversationError: it can't be answered, or not be watched so.
+        """
+        chosen = sampling or Sampling()
+        guard = None
+        if watch is not None:
+            ready = [self.intrinsic(watcher.intrinsic) for watcher in watch.watchers]
+            guard = Guard(watch, ready, conversation, chosen)
+        writer = Writer(self.model, conversation, chosen, guard, self._prover)
+        return Generation(self._scheduler, conversation, writer, timeout)
+
+    def generate(
+        self,
+        conversation: Conversation,
+        sampling: Sampling | None = None,
+        watch: Watch | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> Reply:
         """Generate the model's reply. Changes: the conversation, which gets it as a message."""
-        generation = self.stream(conversation, sampling)
+        generation = self.stream(conversation, sampling, watch, timeout=timeout)
         for _ in generation:
             pass
         return generation.reply
 
-    def _ledger(self, started: float, forwards: int, reused: int, computed: int) -> Ledger:
-        seconds = time.perf_counter() - started
-        return Ledger(reused, computed, self.model.forwards - forwards, seconds)
+    async def room(self) -> None:
+        """Wait until another request can be taken in at once: for tasks, before they submit."""
+        await self._scheduler.room()
+
+    def stats(self) -> Stats:
+        """Requests in work and waiting, and the KV memory: bytes, segments, hits, evictions."""
+        return self._scheduler.stats()
+
+    def release(self) -> None:
+        """Give up all keys and values that no request is reading; they are computed again."""
+        with self.model.lock:
+            self._retention.release()
+
+    def _proved(self, steps: Steps[FanOut]) -> Steps[FanOut]:
+        found = yield from steps
+        for verdict in found.verdicts if self._prover else ():
+            assert self._prover is not None
+            self._prover.check_verdict(verdict)
+        return found
+
+    def _start(self, steps: Steps[T], timeout: float | None) -> Job[T]:
+        job = Job(steps, timeout)
+        self._scheduler.submit(job)
+        return job
+
+
+def _prefill(conversation: Conversation) -> Steps[Ledger]:
+    draft = conversation.draft()
+    try:
+        yield Want(draft)
+        conversation.adopt(draft)
+        return draft.ledger()
+    finally:
+        draft.release()

@@ -9,6 +9,11 @@ IntrinsicsError
 ├── ContextTooLong         tokens beyond the model's context would be lost
 ├── ConversationError      a message or document the conversation can't take or lacks
 ├── RequestError           an engine verb called with values it can't serve
+├── MemoryBudgetError      keys and values beyond the engine's budget
+├── TimedOut               a request that was not done by its deadline
+├── Cancelled              a request that was given up
+├── Guarded                a reply that a watcher forbade
+├── ProofError             a result that a computation from scratch does not confirm
 ├── DataError              a row of training or evaluation data
 └── TrainingError          a training that can't go on; its checkpoint is intact
 """
@@ -77,6 +82,26 @@ class ConversationError(IntrinsicsError):
 
 class RequestError(IntrinsicsError):
     """An engine verb was called with values it can't serve."""
+
+
+class MemoryBudgetError(IntrinsicsError):
+    """A request's keys and values do not fit beside those in use; other requests go on."""
+
+
+class TimedOut(IntrinsicsError):
+    """A request was not done by its deadline; nothing of it remains."""
+
+
+class Cancelled(IntrinsicsError):
+    """A request was given up by its caller; nothing of it remains."""
+
+
+class Guarded(IntrinsicsError):
+    """A watcher forbade the reply; the conversation is as it was before."""
+
+
+class ProofError(IntrinsicsError):
+    """A result differs from its computation from scratch: the engine is wrong somewhere."""
 
 
 class DataError(IntrinsicsError):

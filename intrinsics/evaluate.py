@@ -78,8 +78,7 @@ def _score(engine: Engine, prompt: Ids, candidates: Candidates) -> dict[str, flo
     branch = engine.model.tree.branch()
     rows = [Row(prompt, branch, read=(len(prompt) - 1,))]
     rows += [Row(run, branch, after=0, read=tuple(range(len(run)))) for run in candidates.extra]
-    with engine.lock:
-        first, *others = engine.model.forward(rows)
+    first, *others = engine.model.forward(rows)
     logits: dict[Ids, Tensor] = {(): first[0]}
     for run, part in zip(candidates.extra, others, strict=True):
         logits |= {run[: i + 1]: part[i] for i in range(len(run))}

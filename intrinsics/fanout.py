@@ -1,4 +1,4 @@
-"""Fan-out: many intrinsics on one prefix, laid out as the rows of one forward and read back."""
+"""Fan-out: many intrinsics on one prefix, as the rows of one forward, read back as verdicts."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from .conversation import Conversation
+from .draft import Draft
 from .errors import ConversationError, RequestError
 from .intrinsic import Intrinsic
+from .job import Steps, Want
 from .kv import Branch
 from .ledger import Ledger
 from .located import unknown
@@ -86,50 +88,108 @@ class Call:
         """The position of the first adapted token; an ordinary LoRA acts from the start."""
         return len(self.prefix) + len(self.instruction) if self.intrinsic.activated else 0
 
-    def first_row(self, branch: Branch, after: int | None) -> Row:
-        """Its instruction and invocation as a row; an ordinary LoRA's whole prompt, anew."""
-        name = self.intrinsic.name
+    @property
+    def own(self) -> Ids:
+        """The tokens of its first row: instruction and invocation; of a LoRA the last one."""
         if not self.intrinsic.activated:
-            last = len(self.prompt) - 1
-            return Row(self.prompt, branch.tree.branch(), adapter=name, read=(last,))
-        own = (*self.instruction, *self.intrinsic.invocation)
-        start = len(self.instruction)
-        return Row(own, branch, after, name, active_from=start, read=(len(own) - 1,))
+            return self.prompt[-1:]
+        return (*self.instruction, *self.intrinsic.invocation)
 
+    @property
+    def tokens(self) -> int:
+        """How many tokens its rows have, those of its candidates included."""
+        return len(self.own) + sum(len(run) for run in self.intrinsic.candidates.extra)
 
-class Layout:
-    """The rows of a fan-out, and where each call's candidates are scored."""
+    def rows(self, branch: Branch, after: int | None, first: int) -> list[Row]:
+        """Its first row and those of its candidates; `first` is the number of the first one."""
+        own, name = self.own, self.intrinsic.name
+        start = len(self.instruction) if self.intrinsic.activated else 0
+        rows = [Row(own, branch, after, name, active_from=start, read=(len(own) - 1,))]
+        for run in self.intrinsic.candidates.extra:
+            rows.append(Row(run, branch, first, name, read=tuple(range(len(run)))))
+        return rows
 
-    def __init__(self, conversation: Conversation, calls: Sequence[Call]) -> None:
-        self.calls = tuple(calls)
-        self.rows: list[Row] = []
-        self._places: list[dict[Ids, tuple[int, int]]] = []
-        pending, after = conversation.pending, None
-        if pending:
-            after = 0
-            self.rows.append(Row(pending, conversation.branch, store=True))
-        for call in calls:
-            self._places.append(self._lay_out(call, conversation.branch, after))
-
-    def _lay_out(self, call: Call, branch: Branch, after: int | None) -> dict[Ids, tuple[int, int]]:
-        """Add a call's rows; tell which row and place scores each inner run of its candidates."""
-        first = len(self.rows)
-        row = call.first_row(branch, after)
-        self.rows.append(row)
-        place: dict[Ids, tuple[int, int]] = {(): (first, 0)}
-        for run in call.intrinsic.candidates.extra:
-            for i in range(len(run)):
-                place[run[: i + 1]] = (len(self.rows), i)
-            read = tuple(range(len(run)))
-            self.rows.append(Row(run, row.branch, first, call.intrinsic.name, read=read))
-        return place
-
-    def verdicts(self, logits: Sequence[Tensor], cost: Ledger) -> tuple[Verdict, ...]:
-        """The verdict of each call. `cost` is that of the whole fan-out."""
-        return tuple(
-            _verdict(call, {run: logits[row][i] for run, (row, i) in place.items()}, cost)
-            for call, place in zip(self.calls, self._places, strict=True)
+    def verdict(self, logits: Sequence[Tensor], cost: Ledger) -> Verdict:
+        """Read the value from the logits of its rows. `cost` is that of the whole fan-out."""
+        scores: dict[Ids, Tensor] = {(): logits[0][0]}
+        for run, scored in zip(self.intrinsic.candidates.extra, logits[1:], strict=True):
+            scores |= {run[: i + 1]: scored[i] for i in range(len(run))}
+        definition, candidates = self.intrinsic.definition, self.intrinsic.candidates
+        raw = candidates.distribution(scores)
+        distribution = calibrated(raw, definition.calibration.temperature)
+        reused = len(self.prefix) if self.intrinsic.activated else 0
+        computed = len(self.prompt) - reused + self.tokens - len(self.own)
+        return Verdict(
+            intrinsic=definition.name,
+            value=definition.output.value_of(distribution),
+            distribution=distribution,
+            raw_distribution=raw,
+            ledger=Ledger(reused, computed, cost.forwards, cost.seconds, self.activated_at),
+            token_ids=self.prompt,
+            candidates=dict(candidates.ids),
         )
+
+
+def rows_of(calls: Sequence[Call], branch: Branch, after: int | None) -> list[Row]:
+    """The rows of several calls on one prefix, to stand after `after + 1` others in a forward."""
+    rows: list[Row] = []
+    before = 0 if after is None else after + 1
+    for call in calls:
+        rows += call.rows(branch, after, before + len(rows))
+    return rows
+
+
+def split(calls: Sequence[Call], logits: Sequence[Tensor]) -> list[Sequence[Tensor]]:
+    """The logits of `rows_of`, call by call."""
+    parts, rest = [], logits
+    for call in calls:
+        count = 1 + len(call.intrinsic.candidates.extra)
+        parts.append(rest[:count])
+        rest = rest[count:]
+    return parts
+
+
+def fan_out(conversation: Conversation, calls: Sequence[Call]) -> Steps[FanOut]:
+    """All Activated LoRAs in one forward with what the conversation lacks; then each LoRA alone.
+
+    What the conversation lacked is kept, what the intrinsics compute is dropped.
+    """
+    draft = conversation.draft()
+    drafts = [draft]
+    found: dict[str, Sequence[Tensor]] = {}
+    try:
+        light = [call for call in calls if call.intrinsic.activated]
+        got = yield Want(
+            draft,
+            rows=lambda after: rows_of(light, draft.branch, after),
+            tokens=sum(call.tokens for call in light),
+        )
+        conversation.adopt(draft)
+        for call, logits in zip(light, split(light, got.rows), strict=True):
+            found[call.intrinsic.name] = logits
+        for call in calls:
+            if not call.intrinsic.activated:
+                found[call.intrinsic.name] = yield from _ordinary(call, drafts)
+        base = draft.ledger() if draft.computed else Ledger()
+        cost = Ledger(
+            forwards=sum(one.forwards for one in drafts), seconds=sum(one.seconds for one in drafts)
+        )
+    finally:
+        for one in drafts:
+            one.release()
+    verdicts = tuple(call.verdict(found[call.intrinsic.name], cost) for call in calls)
+    reused = base.reused + sum(verdict.ledger.reused for verdict in verdicts)
+    computed = base.computed + sum(verdict.ledger.computed for verdict in verdicts)
+    return FanOut(verdicts, Ledger(reused, computed, cost.forwards, cost.seconds))
+
+
+def _ordinary(call: Call, drafts: list[Draft]) -> Steps[Sequence[Tensor]]:
+    """An ordinary LoRA acts on the whole prompt, so it is prefilled anew for it."""
+    branch = drafts[0].branch.tree.branch()
+    draft = Draft(call.prompt[:-1], branch, adapter=call.intrinsic.name)
+    drafts.append(draft)
+    got = yield Want(draft, rows=lambda after: rows_of([call], branch, after), tokens=call.tokens)
+    return got.rows
 
 
 def check_request(ready: Sequence[Intrinsic], arguments: Mapping[str, object]) -> None:
@@ -156,21 +216,3 @@ def check_reads(definition: Definition, conversation: Conversation) -> None:
         )
     if reads.documents == "required" and not conversation.documents:
         raise ConversationError(f"{definition.name} needs documents; add at least one")
-
-
-def _verdict(call: Call, logits: Mapping[Ids, Tensor], cost: Ledger) -> Verdict:
-    definition, candidates = call.intrinsic.definition, call.intrinsic.candidates
-    raw = candidates.distribution(logits)
-    distribution = calibrated(raw, definition.calibration.temperature)
-    own = len(call.prompt) - (len(call.prefix) if call.intrinsic.activated else 0)
-    computed = own + sum(len(run) for run in candidates.extra)
-    reused = len(call.prompt) - own
-    return Verdict(
-        intrinsic=definition.name,
-        value=definition.output.value_of(distribution),
-        distribution=distribution,
-        raw_distribution=raw,
-        ledger=Ledger(reused, computed, cost.forwards, cost.seconds, call.activated_at),
-        token_ids=call.prompt,
-        candidates=dict(candidates.ids),
-    )

@@ -53,7 +53,8 @@ def prepare(definition: Definition, model: Model, chat: ChatFormat) -> Intrinsic
             f"{list(adapter.invocation)} ({chat.tokenizer.decode(list(adapter.invocation))!r}); "
             f"use that invocation, or train the adapter again"
         )
-    model.bank.add(definition.name, adapter)
+    with model.lock:
+        model.bank.add(definition.name, adapter)
     return Intrinsic(definition, invocation, candidates, adapter.activated)
 
 

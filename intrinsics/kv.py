@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from threading import RLock
 from weakref import WeakSet
@@ -18,7 +18,8 @@ class Segment:
     """One node of the tree: the keys and values of a run of tokens, and who wrote them.
 
     `start` is the absolute position of its first token; `owner` is None for the base model or
-    an adapter's name. A child starts at any position inside its parent, so a fork copies nothing.
+    an adapter's name; `ids` are the tokens themselves, as far as they are committed. A child
+    starts at any position inside its parent, so a fork copies nothing.
     Shapes: keys[layer], values[layer] (kv_heads, capacity, head_dim), allocated at first write.
     """
 
@@ -28,12 +29,12 @@ class Segment:
         self.owner = owner
         self.length = 0
         self.capacity = 0
+        self.ids: list[int] = []
         self.keys: list[Tensor] = []
         self.values: list[Tensor] = []
         self.branches: WeakSet[Branch] = WeakSet()
         self.children: WeakSet[Segment] = WeakSet()
-        if parent is not None:
-            parent.children.add(self)
+        (tree.roots if parent is None else parent.children).add(self)
         tree.segments.add(self)
 
     @property
@@ -46,24 +47,40 @@ class Segment:
         """Memory held by this segment's keys and values."""
         return sum(t.numel() * t.element_size() for t in (*self.keys, *self.values))
 
-    def needed_end(self) -> int:
-        """The position up to which some branch or child still reads this segment."""
-        ends = [branch.length + branch.reserved for branch in self.branches]
+    def needed_end(self, held_only: bool = False) -> int:
+        """The position up to which some branch (or only a held one) or child still reads it."""
+        ends = [b.length + b.reserved for b in self.branches if b.held or not held_only]
         return max([self.start, *ends, *(child.start for child in self.children)])
 
-    def grow(self, tokens: int) -> None:
-        """Make room for `tokens` more. Changes: the segment, in place; what it holds stays."""
+    def room_for(self, tokens: int, ahead: int = 0) -> int:
+        """The capacity that `tokens` more ask for, in tokens; `ahead` more are expected soon."""
         needed = self.length + tokens
-        if needed > self.capacity:
-            grown = int(self.capacity * _GROWTH) if self.length else 0
-            self.capacity = -(-max(needed, grown) // _GRANULE_TOKENS) * _GRANULE_TOKENS
+        if needed <= self.capacity:
+            return self.capacity
+        grown = int(self.capacity * _GROWTH) if self.length else 0
+        return _granules(max(needed + ahead, grown))
+
+    def grow(self, tokens: int, ahead: int = 0) -> None:
+        """Make room for `tokens` more. Changes: the segment, in place; what it holds stays."""
+        self._resize(self.room_for(tokens, ahead))
+        self.length += tokens
+
+    def trim(self, end: int) -> None:
+        """Give up what lies from position `end` on, and the room behind. Changes: in place."""
+        self.length = min(self.length, end - self.start)
+        del self.ids[self.length :]
+        self._resize(_granules(self.length))
+
+    def _resize(self, capacity: int) -> None:
+        if capacity != self.capacity:
+            self.capacity = capacity
             self.keys = [self._moved(k) for k in self.keys]
             self.values = [self._moved(v) for v in self.values]
-        self.length = needed
 
     def _moved(self, old: Tensor) -> Tensor:
         new = old.new_empty(old.shape[0], self.capacity, old.shape[2])
-        new[:, : old.shape[1]] = old
+        kept = min(self.capacity, old.shape[1])
+        new[:, :kept] = old[:, :kept]
         return new
 
     def write(self, layer: int, offset: int, keys: Tensor, values: Tensor) -> None:
@@ -87,14 +104,17 @@ class Slot:
     offset: int
     tokens: int
 
-    def commit(self) -> None:
-        """Make the written tokens part of the branch."""
+    def commit(self, ids: Sequence[int]) -> None:
+        """Make the written tokens part of the branch; `ids` are those tokens."""
+        assert len(ids) == self.tokens
+        self.segment.ids[self.offset :] = ids
         self.branch._move(self.segment, self.branch.length + self.tokens)
 
     def abandon(self) -> None:
-        """Forget the room: the branch is as it was; the space is reused by the next append."""
+        """Forget the room: the branch is as it was, and the next append gets the space."""
         with self.branch.tree.lock:
             self.branch.reserved = 0
+            self.segment.length = self.offset
             if self.segment is not self.branch.tail:
                 self.segment.branches.discard(self.branch)
 
@@ -102,14 +122,18 @@ class Slot:
 class Branch:
     """A path through the tree and a length: what one reader sees.
 
-    Forking and truncating copy nothing. Segments free themselves when no branch holds them.
+    Forking and truncating copy nothing. What a `held` branch reads stays; one that is not held
+    may be cut short when memory is needed, and what it lost is computed again.
     """
 
-    def __init__(self, tree: KVTree, tail: Segment | None = None, length: int = 0) -> None:
+    def __init__(
+        self, tree: KVTree, tail: Segment | None = None, length: int = 0, held: bool = True
+    ) -> None:
         self.tree = tree
         self.tail: Segment | None = None
         self.length = 0
         self.reserved = 0
+        self.held = held
         self._move(tail, length)
 
     def _move(self, tail: Segment | None, length: int) -> None:
@@ -133,23 +157,30 @@ class Branch:
             segment = segment.parent
         return steps[::-1]
 
-    def fork(self) -> Branch:
+    def fork(self, held: bool | None = None) -> Branch:
         """Another branch at the same place. Allocates no KV memory."""
-        return Branch(self.tree, self.tail, self.length)
+        with self.tree.lock:
+            return Branch(self.tree, self.tail, self.length, self.held if held is None else held)
+
+    def adopt(self, other: Branch, length: int) -> None:
+        """Stand where the first `length` tokens of `other` end. Changes: this branch."""
+        with self.tree.lock:
+            self._move(other.tail, length)
 
     def truncate(self, length: int) -> None:
         """Go back to `length` tokens. Changes: this branch only, in place.
 
         Raises: ValueError: `length` is negative or beyond the branch.
         """
-        if not 0 <= length <= self.length:
-            raise ValueError(f"cannot truncate a branch of {self.length} tokens to {length}")
-        self._move(self.tail, length)
+        with self.tree.lock:
+            if not 0 <= length <= self.length:
+                raise ValueError(f"cannot truncate a branch of {self.length} tokens to {length}")
+            self._move(self.tail, length)
 
-    def reserve(self, tokens: int, owner: str | None = None) -> Slot:
+    def reserve(self, tokens: int, owner: str | None = None, ahead: int = 0) -> Slot:
         """Room for `tokens` more, in the tail where nobody else reads on, else in a new segment.
 
-        Nothing is visible before `Slot.commit`.
+        Nothing is visible before `Slot.commit`. `ahead` more tokens are expected soon.
         """
         with self.tree.lock:
             assert self.reserved == 0, "a branch appends once at a time"
@@ -157,11 +188,12 @@ class Branch:
             fits = segment is not None and segment.owner == owner
             if segment is not None and fits and segment.needed_end() <= self.length:
                 segment.length = self.length - segment.start
+                del segment.ids[segment.length :]
             else:
                 segment = Segment(self.tree, segment, self.length, owner)
                 segment.branches.add(self)
             offset = segment.length
-            segment.grow(tokens)
+            segment.grow(tokens, ahead)
             self.reserved = tokens
             return Slot(self, segment, offset, tokens)
 
@@ -174,11 +206,12 @@ class KVTree:
 
     def __init__(self) -> None:
         self.segments: WeakSet[Segment] = WeakSet()
+        self.roots: WeakSet[Segment] = WeakSet()
         self.lock = RLock()
 
-    def branch(self) -> Branch:
+    def branch(self, held: bool = True) -> Branch:
         """An empty branch at the root."""
-        return Branch(self)
+        return Branch(self, held=held)
 
     @property
     def allocated_bytes(self) -> int:
@@ -190,6 +223,7 @@ class KVTree:
         """Assert what must hold at any time between two forwards."""
         for segment in self.segments:
             assert 0 <= segment.length <= segment.capacity
+            assert len(segment.ids) == segment.length
             assert segment.needed_end() <= segment.end
             assert segment.parent is None or segment in segment.parent.children
             assert segment.parent is None or segment.start <= segment.parent.end
@@ -198,6 +232,10 @@ class KVTree:
                 assert branch.tail is segment and branch.reserved == 0
                 assert segment.start < branch.length <= segment.end
                 assert sum(used for _, used in branch.path()) == branch.length
+
+
+def _granules(tokens: int) -> int:
+    return -(-tokens // _GRANULE_TOKENS) * _GRANULE_TOKENS
 
 
 def gather(branch: Branch, layer: int) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import torch
@@ -16,14 +17,16 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
-from .architecture import check_architecture
+from .architecture import TOKEN_BYTES, Told, check_architecture
 from .attention import ATTENTION, FreshRead, Plan, SharedRead, Span
+from .direct import CLASSES, Direct
 from .errors import BaseModelError, ContextTooLong
 from .kv import Branch, KVTree, Segment, Slot
 from .lora import Adapted, AdapterBank
 from .packed import pack
 
 PREFILL_CHUNK_TOKENS = 1024  # bounds the memory of one forward's activations
+PROBE_TOLERANCE = 1e-3  # of the largest logit: far above rounding, far below any wrong operation
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ class Row:
 
     It reads `branch`, then the new tokens of row `after` (and of those that one comes after),
     then its own. `adapter` acts from its token `active_from` on. `read` lists the tokens whose
-    logits are wanted; with `store` the keys and values are appended to the branch.
+    logits are wanted; with `store` the keys and values are appended to the branch, which expects
+    `ahead` more tokens soon.
     """
 
     tokens: tuple[int, ...]
@@ -42,6 +46,7 @@ class Row:
     active_from: int = 0
     read: tuple[int, ...] = ()
     store: bool = False
+    ahead: int = 0
 
 
 class Model:
@@ -49,14 +54,20 @@ class Model:
 
     def __init__(self, network: PreTrainedModel, name: str = "") -> None:
         """Take over a loaded network. Raises: BaseModelError: it would be computed wrongly."""
-        check_architecture(network)
+        told = check_architecture(network)
         network.set_attn_implementation(ATTENTION)
-        pack(network)
+        network.train(False).requires_grad_(False)
         self.network = network
         self.name = name
-        network.train(False).requires_grad_(False)
-        self.bank = AdapterBank(network)
+        self.token_bytes = sum(int(layer[TOKEN_BYTES]) for layer in told.values())
         self.tree = KVTree()
+        self.lock = RLock()  # one forward at a time, and none while the bank changes
+        self.forwards = 0
+        self.bank = AdapterBank(network)
+        self._direct = self._probed(told)
+        if self._direct is None:
+            pack(network)
+            self.bank = AdapterBank(network)
         self.forwards = 0
 
     @staticmethod
@@ -132,16 +143,18 @@ class Model:
         """
         packed = _Packed(rows)
         self._check_end(max(span.position + span.tokens for span in packed.spans))
-        slots = [(span, _reserve(row)) for row, span in packed if row.store]
-        try:
-            logits = self._run(packed, slots)
-        except BaseException:
-            for _, slot in slots:
-                slot.abandon()
-            raise
-        for _, slot in slots:
-            slot.commit()
-        self.forwards += 1
+        stored = [(row, span) for row, span in packed if row.store]
+        with self.lock:
+            slots = [(span, _reserve(row)) for row, span in stored]
+            try:
+                logits = self._run(packed, slots)
+            except BaseException:
+                for _, slot in slots:
+                    slot.abandon()
+                raise
+            for (row, _), (_, slot) in zip(stored, slots, strict=True):
+                slot.commit(row.tokens)
+            self.forwards += 1
         return list(logits.split([len(row.read) for row in rows]))
 
     def prefill(self, branch: Branch, tokens: Sequence[int]) -> None:
@@ -178,6 +191,8 @@ class Model:
         ]
         tokens = torch.tensor([[t for row, _ in packed for t in row.tokens]], device=self.device)
         with self.bank.active(adapted):
+            if self._direct is not None and not plan.differentiable:
+                return self._direct(tokens[0], plan, torch.tensor(keep, dtype=torch.long))
             output = self.network(
                 input_ids=tokens,
                 position_ids=plan.positions[None],
@@ -187,6 +202,31 @@ class Model:
             )
         logits: Tensor = output.logits[0, : len(keep)]
         return logits
+
+    @property
+    def direct(self) -> bool:
+        """Whether the network is computed directly, not by transformers' own forward."""
+        return self._direct is not None
+
+    @torch.inference_mode()
+    def _probed(self, told: Told) -> Direct | None:
+        """The direct forward, where it was written for this class and gives the same logits."""
+        self._direct = None
+        if type(self.network).__name__ not in CLASSES:
+            return None
+        expected = self._probe()
+        self._direct = Direct(self.network, self.bank, told)
+        apart = float((self._probe() - expected).abs().max() / expected.abs().max())
+        return self._direct if apart < PROBE_TOLERANCE else None
+
+    def _probe(self) -> Tensor:
+        """Logits of a short text: a chunk, a decode step, and two rows after it."""
+        branch, size = self.tree.branch(), self.network.config.get_text_config().vocab_size
+        ids = tuple(int(i) for i in torch.linspace(0, size - 1, 24))
+        self.forward([Row(ids[:12], branch, store=True)])
+        rows = [Row(ids[12:13], branch, read=(0,), store=True)]
+        rows += [Row(ids[n:], branch, 0, read=(0,)) for n in (13, 20)]
+        return torch.cat(self.forward(rows))
 
     def _check_end(self, longest: int) -> None:
         if longest > self.context_tokens:
@@ -221,18 +261,23 @@ class _Packed:
         own: dict[int, list[Span]] = {}
         fresh: dict[int, list[Span]] = {}
         shared: dict[tuple[Segment, int], list[Span]] = {}
+        steps = {span: slot for span, slot in slots if span.tokens == 1}
         for row, span in self:
-            own.setdefault(span.tokens, []).append(span)
+            step = steps.get(span)
+            if step is None:
+                own.setdefault(span.tokens, []).append(span)
             before = row.after
             while before is not None:
                 fresh.setdefault(before, []).append(span)
                 before = self.rows[before].after
             for segment, used in row.branch.path():
                 assert segment.owner in (None, row.adapter), "an adapter's tokens are its own"
-                shared.setdefault((segment, used), []).append(span)
+                if step is None or segment is not step.segment:
+                    shared.setdefault((segment, used), []).append(span)
         return Plan(
             positions=positions,
             own=list(own.values()),
+            steps=list(steps.items()),
             shared=[SharedRead(s, used, tuple(r)) for (s, used), r in shared.items()],
             fresh=[FreshRead(self.spans[i], tuple(r)) for i, r in fresh.items()],
             slots=slots,
@@ -242,7 +287,7 @@ class _Packed:
 
 def _reserve(row: Row) -> Slot:
     assert row.after is None, "a stored row follows its branch directly"
-    return row.branch.reserve(len(row.tokens), row.adapter)
+    return row.branch.reserve(len(row.tokens), row.adapter, row.ahead)
 
 
 @contextmanager

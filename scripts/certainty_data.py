@@ -88,13 +88,15 @@ def _answer_all(engine: Engine, questions: list[Question], split: str) -> list[s
 def _answer(engine: Engine, talks: list[Conversation]) -> list[str]:
     chat, ends = engine.chat, engine.model.end_ids | {engine.chat.end_id}
     replies: list[list[int]] = [[] for _ in talks]
-    for talk in talks:
-        talk.open_reply()
+    drafts = [talk.draft() for talk in talks]
+    for talk, draft in zip(talks, drafts, strict=True):
+        draft.ids += chat.reply_head(talk.roles)
     active = list(range(len(talks)))
     for _ in range(ANSWER_TOKENS):
         rows = [
-            Row(talks[i].pending, talks[i].branch, read=(len(talks[i].pending) - 1,), store=True)
+            Row(pending, drafts[i].branch, read=(len(pending) - 1,), store=True)
             for i in active
+            if (pending := drafts[i].pending)
         ]
         logits = engine.model.forward(rows)
         going = []
@@ -102,7 +104,7 @@ def _answer(engine: Engine, talks: list[Conversation]) -> list[str]:
             token = int(row[0].argmax())
             if token not in ends:
                 replies[i].append(token)
-                talks[i].extend([token])
+                drafts[i].ids.append(token)
                 going.append(i)
         active = going
         if not active:

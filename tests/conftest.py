@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,15 @@ def write_intrinsic(
 def tiny_engine(architecture: str = "llama", folders: Sequence[Path] = ()) -> Engine:
     """An engine on a tiny random model with one token for each byte."""
     return Engine(Model(tiny_network(architecture)), tiny_tokenizer(), Catalogue(folders))
+
+
+def check_integrity(engine: Engine) -> None:
+    """Once the engine has nothing to do: nobody holds anything, and the tree is consistent."""
+    deadline = time.monotonic() + 60
+    while (stats := engine.stats()).active or stats.waiting:
+        assert time.monotonic() < deadline, f"the engine does not come to rest: {stats}"
+        time.sleep(0.001)
+    engine.model.tree.check_integrity()
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ def append(branch: Branch, marks: list[int], owner: str | None = None) -> None:
     keys = torch.tensor(marks, dtype=torch.float32)[None, :, None].expand(HEADS, -1, DIM)
     for layer in range(LAYERS):
         slot.segment.write(layer, slot.offset, keys + layer, -keys)
-    slot.commit()
+    slot.commit(marks)
 
 
 def marks_of(branch: Branch) -> list[int]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
 from conftest import SIZES, random_adapter, tiny_network
 from intrinsics.errors import BaseModelError, ContextTooLong
+from intrinsics.kv import Segment
 from intrinsics.model import Model, Row
 
 # float32 rounding of sums taken in another order, on logits of magnitude 1 to 10
@@ -138,22 +141,29 @@ def test_the_differentiable_path_equals_the_fused_one(model: Model) -> None:
 
 
 @torch.inference_mode()
-def test_a_failing_forward_changes_nothing(model: Model, architecture: str) -> None:
+def test_a_failing_forward_changes_nothing(
+    model: Model, architecture: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ids = tokens(20, 1)
     branch = model.tree.branch()
     model.forward([Row(ids[:12], branch, store=True)])
-    broken = model.network.get_submodule("model.layers.1.mlp").register_forward_hook(_explode)
-    with pytest.raises(ZeroDivisionError):
-        model.forward([Row(tokens(5, 9), branch, store=True)])
-    broken.remove()
+    with monkeypatch.context() as broken:
+        broken.setattr(Segment, "write", _full_at_the_second_layer)
+        with pytest.raises(MemoryError):
+            model.forward([Row(tokens(5, 9), branch, store=True)])
     model.tree.check_integrity()
     assert branch.length == 12
     logits = model.forward([Row(ids[12:], branch, read=(7,), store=True)])[0]
     close(logits[0], scratch(architecture, ids)[-1])
 
 
-def _explode(*_: object) -> None:
-    raise ZeroDivisionError
+_write = Segment.write
+
+
+def _full_at_the_second_layer(segment: Segment, layer: int, *written: Any) -> None:
+    if layer == 1:
+        raise MemoryError
+    _write(segment, layer, *written)
 
 
 @torch.inference_mode()

@@ -30,7 +30,7 @@ from chains import (
 from chains.expression import Compare, Constant, Member, Not, Ref, Tree, join
 from chains.loader import read
 from chains.parsing import parse
-from conftest import tiny_engine, write_intrinsic
+from conftest import check_integrity, tiny_engine, write_intrinsic
 from intrinsics.catalogue import Catalogue
 from intrinsics.engine import Engine
 from intrinsics.messages import Message
@@ -261,7 +261,7 @@ def test_a_run_given_up_leaves_the_conversation_as_it_was(engine: Engine) -> Non
 
     asyncio.run(stop_early())
     assert talk.ids == before
-    engine.model.tree.check_integrity()
+    check_integrity(engine)
 
 
 def test_a_condition_is_no_truth_value() -> None:

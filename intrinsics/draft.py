@@ -1,0 +1,46 @@
+"""A private continuation of a conversation: what a request computes before anybody else sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .kv import Branch
+from .ledger import Ledger
+
+
+class Draft:
+    """Token ids and a branch that follows them. The conversation it began from does not change.
+
+    `adapter` is that of an ordinary LoRA, which acts from the first token on; else the tokens are
+    the base model's. `expected` more tokens will come after `ids`.
+    """
+
+    def __init__(
+        self, ids: Iterable[int], branch: Branch, adapter: str | None = None, expected: int = 0
+    ) -> None:
+        self.ids = list(ids)
+        self.branch = branch
+        self.adapter = adapter
+        self.expected = expected
+        self.reused = branch.length
+        self.computed = 0
+        self.forwards = 0
+        self.seconds = 0.0
+
+    @property
+    def pending(self) -> tuple[int, ...]:
+        """The ids whose keys and values are not computed yet."""
+        return tuple(self.ids[self.branch.length :])
+
+    def truncate(self, length: int) -> None:
+        """Drop the ids from `length` on, and their keys and values. Changes: in place."""
+        del self.ids[length:]
+        self.branch.truncate(min(self.branch.length, length))
+
+    def ledger(self) -> Ledger:
+        """What it has cost so far."""
+        return Ledger(self.reused, self.computed, self.forwards, self.seconds)
+
+    def release(self) -> None:
+        """Read nothing any more, so that the memory can be given up."""
+        self.branch.truncate(0)

@@ -1,0 +1,298 @@
+"""Continuous batching: one thread that computes what all requests want next, in shared forwards.
+
+Every request is a generator that yields what it wants and gets logits. Each round takes the decode
+steps and intrinsic rows of all requests and fills up with chunks of prefill. Requests share a
+forward, never a fate: one that fails is taken out, the others are computed again without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import RequestError, TimedOut
+from .job import Got, Job, Want
+from .kv import Segment
+from .model import Model, Row
+from .retention import MIN_SHARED_TOKENS, KVStats, Retention
+
+IDLE_CHUNK_TOKENS = 512  # of prefill in a round in which nobody decodes
+BUSY_CHUNK_TOKENS = 96  # when somebody does: the round stays short, and loses nothing per token
+FORWARD_TOKENS = 16384  # rows that can't be cut must fit into one forward's activations
+LIGHT_TOKENS = 16  # so few pending tokens ride on any round
+MAX_ACTIVE = 64
+_IDLE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What an engine is doing: its KV memory, requests in work and waiting, forwards so far."""
+
+    kv: KVStats
+    active: int
+    waiting: int
+    forwards: int
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One request's share of a forward; `whole` if it gets all it wants."""
+
+    job: Job[Any]
+    rows: tuple[Row, ...]
+    pending: int
+    whole: bool
+
+
+class Scheduler:
+    """Runs jobs on one model. The thread starts with the first job and ends when there is none."""
+
+    def __init__(self, model: Model, retention: Retention, queue: int) -> None:
+        """`queue`: how many requests may be in work or waiting. Raises: RequestError: below 1."""
+        if queue < 1:
+            raise RequestError(f"queue = {queue}; it must hold at least 1 request")
+        self.model = model
+        self.retention = retention
+        self.queue = queue
+        self._waiting: deque[Job[Any]] = deque()
+        self._active: list[Job[Any]] = []
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._halted = threading.Event()
+        self._threads: list[threading.Thread] = []
+        # before the interpreter goes: a thread inside torch would be torn down with it
+        weakref.finalize(self, _halt, self._halted, self._changed, self._threads)
+
+    def submit(self, job: Job[Any]) -> None:
+        """Take a job in; where the queue is full, wait for room. Raises: TimedOut."""
+        with self._changed:
+            while self._full():
+                error = job.overdue()
+                if error is not None:
+                    raise TimedOut(f"{error}: {self.queue} others were before it") from None
+                self._changed.wait(_left(job))
+            self._waiting.append(job)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+                self._threads[:] = [self._thread]
+                self._thread.start()
+            self._changed.notify_all()
+
+    async def room(self) -> None:
+        """Wait, in a task, until a job can be taken in without blocking."""
+        await asyncio.get_running_loop().run_in_executor(None, self._wait_for_room)
+
+    def stats(self) -> Stats:
+        """What it is doing now."""
+        with self._changed:
+            return Stats(
+                self.retention.stats(), len(self._active), len(self._waiting), self.model.forwards
+            )
+
+    def _full(self) -> bool:
+        return len(self._waiting) + len(self._active) >= self.queue
+
+    def _wait_for_room(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._full())
+
+    @torch.inference_mode()
+    def _run(self) -> None:
+        try:
+            while self._take_in():
+                parts = self._plan()
+                if parts:
+                    self._compute(parts)
+        except BaseException as error:  # a fault of this module: nobody may wait for ever
+            with self._changed:
+                left, self._thread = [*self._active, *self._waiting], None
+                self._active.clear()
+                self._waiting.clear()
+                self._changed.notify_all()
+            for job in left:
+                job.fail(error)
+            raise
+
+    def _take_in(self) -> bool:
+        """Drop who is late or gone, start who was waiting. False: nothing to do for a while."""
+        with self._changed:
+            if not (self._waiting or self._active):
+                self._changed.wait(_IDLE_SECONDS)
+            if self._halted.is_set() or not (self._waiting or self._active):
+                self._thread = None
+                return False
+            room = MAX_ACTIVE - len(self._active)
+            fresh = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
+            self._active.extend(fresh)
+        for job in list(self._active):
+            error = job.overdue()
+            if error is not None:
+                self._drop(job, error)
+            elif job.want is None:
+                self._go_on(job, None)
+        with self._changed:
+            self._changed.notify_all()
+        return True
+
+    def _go_on(self, job: Job[Any], got: Got | None) -> None:
+        """Let a request run to its next want. Changes: the active jobs, where it ends or fails."""
+        before = job.want
+        try:
+            job.want = job.steps.send(got)  # type: ignore[arg-type]
+            if before is None or before.draft is not job.want.draft:
+                self._admit(job.want)
+        except StopIteration as end:
+            self._active.remove(job)
+            job.finish(end.value)
+        except BaseException as error:
+            self._drop(job, error)
+
+    def _drop(self, job: Job[Any], error: BaseException) -> None:
+        self._active.remove(job)
+        job.fail(error)
+
+    def _admit(self, want: Want) -> None:
+        """Find shared prefixes, then make sure that all drafts fit to their ends.
+
+        Raises: MemoryBudgetError: this one does not; RequestError: too many rows.
+        """
+        if want.tokens > FORWARD_TOKENS:
+            raise RequestError(
+                f"{want.tokens} tokens of intrinsics and labels do not fit into one forward of "
+                f"{FORWARD_TOKENS}; ask fewer intrinsics at once or shorten their instructions"
+            )
+        self._advance(want)
+        drafts = [job.want.draft for job in self._active if job.want is not None]
+        missing = sum(
+            len(draft.ids) + draft.expected - draft.branch.length + LIGHT_TOKENS
+            for draft in {id(draft): draft for draft in (*drafts, want.draft)}.values()
+        )
+        self.retention.make_room(missing * self.model.token_bytes)
+
+    def _advance(self, want: Want) -> None:
+        draft = want.draft
+        if draft.adapter is None:
+            last = len(draft.ids) - (1 if want.read else 0)
+            found = self.retention.advance(draft.branch, draft.ids, last)
+            draft.reused += found
+
+    def _plan(self) -> list[_Part]:
+        """One round: everything light, then prefill up to the round's size."""
+        light: list[Job[Any]] = []
+        heavy: list[Job[Any]] = []
+        for job in self._active:
+            pending = len(_wanted(job).draft.pending)
+            (light if pending <= LIGHT_TOKENS else heavy).append(job)
+        parts = [_part(job, FORWARD_TOKENS) for job in light]
+        decoding = any(_wanted(job).read for job in light)
+        used = sum(len(row.tokens) for part in parts for row in part.rows)
+        room = max((BUSY_CHUNK_TOKENS if decoding else IDLE_CHUNK_TOKENS) - used, LIGHT_TOKENS)
+        return parts + self._chunks(heavy, room)
+
+    def _chunks(self, heavy: Sequence[Job[Any]], room: int) -> list[_Part]:
+        """Chunks of prefill: half for the oldest, so that it is never starved, then short first.
+
+        Of several that begin alike only one is computed now; the others then find it.
+        """
+        begun: set[tuple[Segment | None, int, tuple[int, ...]]] = set()
+        ready = []
+        for job in heavy:
+            want = _wanted(job)
+            self._advance(want)
+            draft = want.draft
+            start = (draft.branch.tail, draft.branch.length, draft.pending[:MIN_SHARED_TOKENS])
+            if draft.adapter is not None or start not in begun:
+                begun.add(start)
+                ready.append(job)
+        ready[1:] = sorted(ready[1:], key=lambda job: len(_wanted(job).draft.pending))
+        parts: list[_Part] = []
+        for job in ready:
+            share = room // 2 if not parts and len(ready) > 1 else room
+            if share < LIGHT_TOKENS and parts:
+                break
+            parts.append(_part(job, share))
+            room -= parts[-1].pending
+        return parts
+
+    def _compute(self, parts: Sequence[_Part]) -> None:
+        """One forward for all parts; where it fails, one for each, so that only the cause fails."""
+        rows: list[Row] = []
+        for part in parts:
+            first = len(rows)
+            rows += [
+                row if row.after is None else replace(row, after=row.after + first)
+                for row in part.rows
+            ]
+        started = time.perf_counter()
+        try:
+            logits = self.model.forward(rows) if rows else []
+        except Exception as error:
+            if len(parts) == 1:
+                self._drop(parts[0].job, error)
+            else:
+                for part in parts:
+                    self._compute([part])
+            return
+        seconds = time.perf_counter() - started
+        for part in parts:
+            own, logits = logits[: len(part.rows)], logits[len(part.rows) :]
+            self._deliver(part, own, seconds)
+
+    def _deliver(self, part: _Part, logits: Sequence[Tensor], seconds: float) -> None:
+        want = _wanted(part.job)
+        want.draft.computed += part.pending
+        want.draft.forwards += bool(part.rows)
+        want.draft.seconds += seconds
+        if want.draft.adapter is None:
+            self.retention.use(want.draft.branch)
+        if part.whole:
+            first = 1 if part.pending else 0
+            following = logits[0][0] if want.read else None
+            self._go_on(part.job, Got(following, logits[first:]))
+
+
+def _wanted(job: Job[Any]) -> Want:
+    assert job.want is not None, "a job in work has said what it wants"
+    return job.want
+
+
+def _part(job: Job[Any], room: int) -> _Part:
+    """As much of what a job wants as fits into `room` tokens of prefill."""
+    want = _wanted(job)
+    draft, pending = want.draft, want.draft.pending
+    chunk = pending[:room]
+    whole = len(chunk) == len(pending)
+    rows: list[Row] = []
+    if chunk:
+        read = (len(chunk) - 1,) if whole and want.read else ()
+        ahead = len(pending) - len(chunk) + draft.expected
+        rows.append(
+            Row(chunk, draft.branch, adapter=draft.adapter, read=read, store=True, ahead=ahead)
+        )
+    if whole:
+        rows += want.rows(0 if chunk else None)
+    return _Part(job, tuple(rows), len(chunk), whole)
+
+
+def _left(job: Job[Any]) -> float | None:
+    return None if job.deadline is None else max(0.0, job.deadline - time.monotonic())
+
+
+def _halt(
+    halted: threading.Event, changed: threading.Condition, threads: Sequence[threading.Thread]
+) -> None:
+    halted.set()
+    with changed:
+        changed.notify_all()
+    for thread in threads:
+        if thread is not threading.current_thread():
+            thread.join()
