@@ -125,6 +125,7 @@ class Scheduler:
     def _take_in(self) -> bool:
         """Drop who is late or gone, start who was waiting. False: nothing to do for a while."""
         with self._changed:
+            self._changed.notify_all()  # the last round may have made room
             if not (self._waiting or self._active):
                 self._changed.wait(_IDLE_SECONDS)
             if self._halted.is_set() or not (self._waiting or self._active):
@@ -139,8 +140,6 @@ class Scheduler:
                 self._drop(job, error)
             elif job.want is None:
                 self._go_on(job, None)
-        with self._changed:
-            self._changed.notify_all()
         return True
 
     def _go_on(self, job: Job[Any], got: Got | None) -> None:
