@@ -183,7 +183,8 @@ def kv_tree_attention(
     scale = head_dim**-0.5 if scaling is None else scaling
     kernel = Kernel(scale, sliding_window, softcap, plan.differentiable)
     out = attend(kernel, plan, layer, q, key[0], value[0], s_aux)
-    return out.reshape(1, heads, tokens, -1).transpose(1, 2), None
+    # contiguous, as transformers' own functions return it: some layers take a view of it
+    return out.reshape(1, heads, tokens, -1).transpose(1, 2).contiguous(), None
 
 
 def attend(
@@ -228,7 +229,8 @@ def _own(
     if len(plan.steps) == 1 and not plan.own:
         out, lse = _step(kernel, plan.steps[0][1], layer, q[:, :, 0])
         return out.unsqueeze(2), lse.unsqueeze(2)
-    out, lse = torch.empty_like(q), q.new_empty(q.shape[:3], dtype=torch.float32)
+    out = q.new_empty(*q.shape[:3], v.shape[-1])  # values may be narrower than keys
+    lse = q.new_empty(q.shape[:3], dtype=torch.float32)
     for group in plan.own:
         index = plan.index(tuple(group))
         out[:, :, index], lse[:, :, index] = _own_group(kernel, plan, group, q, k, v)

@@ -7,7 +7,7 @@ written for, and only where it gives what transformers gives on a probe.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import rms_norm, silu
 from transformers import PreTrainedModel
 
+from .architecture import Told
 from .attention import Kernel, Plan, attend
 from .lora import AdapterBank
 from .packed import Joined
@@ -75,10 +76,8 @@ class _Layer:
 class Direct:
     """The forward of one network. It reads the adapter bank as transformers' layers do."""
 
-    def __init__(
-        self, network: PreTrainedModel, bank: AdapterBank, told: Mapping[int, Mapping[str, Any]]
-    ) -> None:
-        """`told`: what each layer tells its attention (see `architecture.attention_told`)."""
+    def __init__(self, network: PreTrainedModel, bank: AdapterBank, told: Sequence[Told]) -> None:
+        """`told`: what each layer tells its attention (see `architecture.check_architecture`)."""
         config = network.config.get_text_config()
         body: Any = network.model
         self._embedding: Tensor = body.embed_tokens.weight
@@ -133,7 +132,7 @@ class Direct:
         return layer.output(out.permute(2, 0, 1, 3).reshape(count, -1))
 
 
-def _layer(layer: Any, path: str, bank: AdapterBank, told: Mapping[str, Any]) -> _Layer:
+def _layer(layer: Any, path: str, bank: AdapterBank, told: Told) -> _Layer:
     attention, mlp = layer.self_attn, layer.mlp
     within = f"{path}.self_attn"
     normed = getattr(attention, "q_norm", None) is not None
@@ -143,7 +142,7 @@ def _layer(layer: Any, path: str, bank: AdapterBank, told: Mapping[str, Any]) ->
         query_norm=_Norm.of(attention.q_norm) if normed else None,
         key_norm=_Norm.of(attention.k_norm) if normed else None,
         rotated=bool(getattr(attention, "use_rope", True)),
-        kernel=Kernel(told["scaling"], told.get("sliding_window")),
+        kernel=Kernel(told.scaling, told.window),
         output=_Projection.of(bank, attention, within, "o_proj"),
         before_mlp=_Norm.of(layer.post_attention_layernorm),
         gate_up=_Projection.of(bank, mlp, f"{path}.mlp", "gate_proj", "up_proj"),

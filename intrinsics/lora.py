@@ -146,7 +146,13 @@ class _Hook:
         self.bank, self.module = bank, module
 
     def __call__(self, _: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
-        self.bank.update((self.module,), args[0][0], out[0])
+        x = args[0]
+        if x.ndim < 3 or x.shape[:-2].numel() != 1:  # such as an expert: it sees only some tokens
+            raise AdapterError(
+                f"the base model computes {self.module} for a tensor of shape {tuple(x.shape)}, "
+                f"not for all tokens in order; train the adapter without that target"
+            )
+        self.bank.update((self.module,), x.flatten(0, -2), out.view(-1, out.shape[-1]))
         return out
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
-from .architecture import TOKEN_BYTES, Told, check_architecture
+from .architecture import Told, attention_path, check_architecture
 from .attention import ATTENTION, FreshRead, Plan, SharedRead, Span
 from .direct import CLASSES, Direct
 from .errors import BaseModelError, ContextTooLong
@@ -59,7 +59,8 @@ class Model:
         network.train(False).requires_grad_(False)
         self.network = network
         self.name = name
-        self.token_bytes = sum(int(layer[TOKEN_BYTES]) for layer in told.values())
+        self.token_bytes = sum(layer.token_bytes for layer in told)
+        self.attention_path = attention_path(told, self.context_tokens)
         self.tree = KVTree()
         self.lock = RLock()  # one forward at a time, and none while the bank changes
         self.forwards = 0
@@ -209,7 +210,7 @@ class Model:
         return self._direct is not None
 
     @torch.inference_mode()
-    def _probed(self, told: Told) -> Direct | None:
+    def _probed(self, told: Sequence[Told]) -> Direct | None:
         """The direct forward, where it was written for this class and gives the same logits."""
         self._direct = None
         if type(self.network).__name__ not in CLASSES:

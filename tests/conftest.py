@@ -11,66 +11,19 @@ import hypothesis
 import pytest
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-from transformers import (
-    AutoModelForCausalLM,
-    GraniteConfig,
-    GraniteForCausalLM,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-    Qwen3Config,
-    Qwen3ForCausalLM,
-)
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from intrinsics.adapter import Adapter, LowRank
 from intrinsics.catalogue import Catalogue
 from intrinsics.checkpoint import resolve
 from intrinsics.engine import Engine
 from intrinsics.model import Model
+from tiny_networks import SIZES as SIZES
+from tiny_networks import tiny_network as tiny_network
 
 # No timed assertion: a busy machine is not a fault.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
-
-SIZES: dict[str, Any] = {
-    "vocab_size": 260,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 512,
-}
-
-
-def tiny_network(architecture: str = "llama", seed: int = 0) -> PreTrainedModel:
-    """A two-layer random network, the same for the same seed."""
-    torch.manual_seed(seed)
-    network: PreTrainedModel
-    if architecture == "llama":
-        network = LlamaForCausalLM(LlamaConfig(**SIZES))
-    elif architecture == "qwen3":
-        network = Qwen3ForCausalLM(Qwen3Config(**SIZES, head_dim=16))
-    elif architecture == "granite":
-        network = GraniteForCausalLM(
-            GraniteConfig(
-                **SIZES,
-                attention_multiplier=0.2,
-                embedding_multiplier=3.0,
-                residual_multiplier=0.5,
-                logits_scaling=2.0,
-            )
-        )
-    else:
-        raise ValueError(architecture)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            if parameter.ndim > 1:
-                parameter.normal_(0, 0.15).copy_(parameter.half())  # as a stored checkpoint
-    network.train(False)
-    return network
-
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}"

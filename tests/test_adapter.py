@@ -15,6 +15,7 @@ from conftest import random_adapter, tiny_engine, tiny_network, write_intrinsic
 from intrinsics.adapter import Adapter, recover_directory
 from intrinsics.engine import Engine
 from intrinsics.errors import AdapterError
+from intrinsics.lora import Adapted
 from intrinsics.messages import Message
 from intrinsics.model import Model
 
@@ -91,6 +92,18 @@ def test_an_adapter_on_the_output_layer_is_refused() -> None:
     model = Model(tiny_network())
     with pytest.raises(AdapterError, match="it acts on the output layer lm_head"):
         model.bank.add("head", random_adapter(model, targets=("lm_head",)))
+
+
+def test_an_adapter_on_a_layer_that_does_not_see_all_tokens_is_refused() -> None:
+    model = Model(tiny_network())
+    model.bank.add("one", random_adapter(model, targets=("up_proj",)))
+    layer = model.network.get_submodule("model.layers.0.mlp.up_proj")
+    some_tokens = torch.zeros(2, 32)  # as an expert gets them, one by one
+    with (
+        pytest.raises(AdapterError, match=r"mlp\.up_proj for a tensor of shape \(2, 32\), not"),
+        model.bank.active([Adapted("one", torch.arange(2))]),
+    ):
+        layer(some_tokens)
 
 
 def test_an_adapter_of_other_shapes_is_refused() -> None:

@@ -20,6 +20,8 @@ from chains.errors import ChainDefinitionError
 from chains.loader import read
 from intrinsics.catalogue import Catalogue
 from intrinsics.engine import Engine
+from intrinsics.model import Model
+from tiny_networks import NETWORKS, REFUSED, tiny_network
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -100,6 +102,15 @@ def test_the_tables_of_the_readme_are_those_that_were_measured() -> None:
     for name in ("speed", "quality"):
         table = tables[name](RESULTS)
         assert table in README, f"run benchmarks/tables.py and put this in the README:\n{table}"
+
+
+def test_the_tables_of_architectures_are_those_of_the_code() -> None:
+    text = (ROOT / "docs" / "architectures.md").read_text()
+    supported, refused = text.split("## Refused")
+    rows = [line.strip("|").split(" | ") for line in supported.splitlines() if "| `" in line]
+    told = {name.strip(" `"): path for name, _, path, _ in rows}
+    assert told == {name: Model(tiny_network(name)).attention_path for name in NETWORKS}
+    assert re.findall(r"^\| `([^`]+)`", refused, re.MULTILINE) == list(REFUSED)
 
 
 @pytest.mark.parametrize("name", NAMES)
