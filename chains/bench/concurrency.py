@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import torch
 from transformers import PreTrainedModel
 
 from intrinsics.checkpoint import Progress
@@ -24,6 +23,7 @@ from intrinsics.engine import Engine
 from intrinsics.errors import RequestError
 from intrinsics.messages import Document, Message
 
+from .generated import generated
 from .measure import (
     Raw,
     Steps,
@@ -186,18 +186,10 @@ def _guarded(engine: Engine, asked: Conversation, tokens: int, started: float) -
 
 def _transformers(network: PreTrainedModel, asked: Sequence[Conversation], tokens: int) -> float:
     """Seconds of the replies alone, without any intrinsic, one after another by transformers."""
-    model: Any = network  # its mixins are not typed
 
     def replies() -> None:
         for talk in asked:
-            ids = torch.tensor([[*talk.ids, *talk.chat.reply_head(talk.roles)]])
-            with torch.inference_mode():
-                model.generate(
-                    ids,
-                    attention_mask=torch.ones_like(ids),
-                    max_new_tokens=tokens,
-                    do_sample=False,
-                    pad_token_id=talk.chat.end_id,
-                )
+            ids = [*talk.ids, *talk.chat.reply_head(talk.roles)]
+            generated(network, ids, tokens, talk.chat.end_id)
 
     return timed(replies)

@@ -22,6 +22,7 @@ from intrinsics.engine import Engine
 from intrinsics.errors import RequestError
 from intrinsics.messages import Message
 
+from .generated import generated
 from .measure import (
     Raw,
     Steps,
@@ -108,20 +109,10 @@ class _Pair:
         return timed(lambda: self.engine.generate(fresh, Sampling(max_tokens=tokens)))
 
     def theirs(self, talk: Conversation, tokens: int) -> float:
-        ids = torch.tensor([self.prompt(talk)])
-        return timed(lambda: self.generated(ids, tokens))
+        return timed(lambda: self.generated(talk, tokens))
 
-    def generated(self, ids: Tensor, tokens: int) -> Tensor:
-        network: Any = self.network  # its mixins are not typed
-        with torch.inference_mode():
-            found: Tensor = network.generate(
-                ids,
-                attention_mask=torch.ones_like(ids),
-                max_new_tokens=tokens,
-                do_sample=False,
-                pad_token_id=self.engine.chat.end_id,
-            )
-        return found
+    def generated(self, talk: Conversation, tokens: int) -> list[int]:
+        return generated(self.network, self.prompt(talk), tokens, self.engine.chat.end_id)
 
     def same_output(self, talk: Conversation) -> bool:
         """Whether both give the same ids; a warm-up of both as well."""
@@ -132,9 +123,7 @@ class _Pair:
             raise RequestError(
                 f"the model ended its reply after {len(reply.ids)} tokens; ask for fewer tokens"
             )
-        ids = self.prompt(talk)
-        theirs = self.generated(torch.tensor([ids]), self.tokens)[0, len(ids) :]
-        return tuple(theirs.tolist()) == reply.ids
+        return tuple(self.generated(talk, self.tokens)) == reply.ids
 
 
 def _talk(engine: Engine, room: int) -> Conversation:

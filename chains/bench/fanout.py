@@ -38,7 +38,7 @@ def run(
     if context + INVOCATION_TOKENS + ANSWER_TOKENS > model.context_tokens:
         raise RequestError(f"context {context} is beyond the model's {model.context_tokens}")
     with tempfile.TemporaryDirectory() as folder:
-        activated = [_adapter(model, i, True) for i in range(adapters)]
+        activated = [random_adapter(model, i) for i in range(adapters)]
         directories = []
         for i, adapter in enumerate(activated):
             for kind, invocation in (("alora", adapter.invocation), ("lora", None)):
@@ -74,7 +74,7 @@ def _measure(
 
     def ours(count: int) -> list[torch.Tensor]:
         with torch.inference_mode():
-            return model.forward(_rows(branch, names[:count], invocations))
+            return model.forward(invocation_rows(branch, names[:count], invocations))
 
     def handed_over(tokens: int) -> list[torch.Tensor]:
         pairs = zip(names, invocations, strict=True)
@@ -116,9 +116,10 @@ def _measure(
     }
 
 
-def _rows(
+def invocation_rows(
     branch: Branch, names: Sequence[str], invocations: Sequence[tuple[int, ...]]
 ) -> list[Row]:
+    """One row for each adapter: its invocation on the branch, the last token's logits read."""
     return [
         Row(ids, branch, adapter=name, read=(len(ids) - 1,))
         for name, ids in zip(names, invocations, strict=False)
@@ -135,7 +136,7 @@ def _ratios(medians: dict[str, float]) -> dict[str, float]:
     return {**ratios, "ours_all_to_one": ours / medians["ours_one_seconds"]}
 
 
-def _adapter(model: Model, seed: int, activated: bool) -> Adapter:
+def random_adapter(model: Model, seed: int) -> Adapter:
     """Random weights that change the logits visibly, with an invocation of its own."""
     random = torch.Generator().manual_seed(seed)
     modules: dict[str, LowRank] = {}
@@ -145,7 +146,7 @@ def _adapter(model: Model, seed: int, activated: bool) -> Adapter:
             b = torch.randn(linear.out_features, RANK, generator=random) * 0.02
             modules[name] = LowRank(a, b, 1.0)
     invocation = tuple(1000 + 10 * seed + i for i in range(INVOCATION_TOKENS))
-    return Adapter(modules, invocation if activated else None, "SmolLM2-135M-Instruct", RANK)
+    return Adapter(modules, invocation, "SmolLM2-135M-Instruct", RANK)
 
 
 def memory(context: int = 4096, branches: int = 8, tail: int = 16) -> dict[str, int]:

@@ -26,7 +26,9 @@ class PeftPeer:
         try:
             from peft import PeftModel  # a development extra
         except ImportError as error:
-            raise RequestError("this benchmark needs peft: pip install peft") from error
+            raise RequestError(
+                "this benchmark needs peft: pip install 'alora-chains[bench]'"
+            ) from error
         self.names = [directory.name for directory in directories]
         self.model: Any = PeftModel.from_pretrained(
             network, str(directories[0]), adapter_name=self.names[0]
