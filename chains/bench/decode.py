@@ -52,7 +52,9 @@ def run(
 
     Raises: RequestError: absurd sizes, or the model ends its reply before `tokens`.
     """
-    check_sizes(tokens=tokens - 1, contexts=len(contexts), repetitions=repetitions)
+    check_sizes(contexts=len(contexts), repetitions=repetitions)
+    if tokens < 2:
+        raise RequestError(f"tokens = {tokens}; it must be at least 2, as the first is prefill's")
     engine = load(progress)
     for context in contexts:
         if not 0 < context <= engine.model.context_tokens - tokens:
