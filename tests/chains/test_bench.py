@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import runpy
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 
 from chains.bench import measure, soak
+from chains.bench.figure import check_can_draw
 from chains.bench.texts import fitted, passage
 from chains.cli import main
 from conftest import tiny_engine
@@ -28,15 +31,23 @@ SIZES = {
     "scaling": ["--context", "128", "--prefix", "64", "--most", "2", "--repetitions", "1"],
     "soak": ["--conversations", "6", "--threads", "3"],
 }
+DRAWN = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "tables.py"))
+TABLES = {name: DRAWN[name] for name in ("decode", "concurrency", "flow")}
 # peft and transformers: the name of a property before it was renamed
 QUIET = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")
 
 
 @pytest.fixture
 def measured(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    engine: Engine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> Any:
-    """Runs a benchmark on the engine of all tests; gives the object that it prints."""
+    """Runs a benchmark on the engine of all tests; gives the object that it prints.
+
+    Where the README has a table of it, the table can be drawn from that object.
+    """
     monkeypatch.setattr(Engine, "load", staticmethod(lambda **_: engine))
 
     def run(command: str, *more: str) -> dict[str, Any]:
@@ -46,6 +57,10 @@ def measured(
         assert caught.value.code == 0, shown.err
         told: dict[str, Any] = json.loads(shown.out)
         assert told["machine"]["cores"] >= 1
+        if command in TABLES:
+            (tmp_path / f"{command}.json").write_text(shown.out)
+            rows = TABLES[command](tmp_path).splitlines()
+            assert len({row.count("|") for row in rows}) == 1, rows
         return told
 
     return run
@@ -178,6 +193,16 @@ def test_a_passage_has_the_tokens_asked_for_and_seeds_differ() -> None:
     assert fitted(80, build).length == 80
     with pytest.raises(RequestError, match="too few for this benchmark"):
         fitted(10, build)
+
+
+def test_without_matplotlib_the_figure_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_can_draw(tmp_path / "new")
+    assert (tmp_path / "new").is_dir()
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(RequestError, match=r"pip install 'alora-chains\[bench\]'"):
+        check_can_draw(tmp_path)
 
 
 def test_memory_of_the_process_is_read() -> None:
