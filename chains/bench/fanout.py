@@ -17,7 +17,7 @@ from intrinsics.kv import Branch
 from intrinsics.model import Model, Row, use_threads
 
 from .measure import check_sizes, machine, plain_network, timed
-from .peft_peer import PeftPeer
+from .peft_peer import PeftPeer, require_peft
 
 RANK, TARGETS, INVOCATION_TOKENS, ANSWER_TOKENS = 32, ("q_proj", "k_proj", "v_proj"), 4, 16
 CHEAP = ("ours_seconds", "ours_one_seconds", "peft_alora_first_token_seconds")
@@ -32,6 +32,7 @@ def run(
     Raises: RequestError: absurd sizes, or peft is missing.
     """
     check_sizes(context=context, adapters=adapters, repetitions=repetitions)
+    require_peft()
     use_threads(None)
     directory = resolve(progress=progress)
     model = Model.load(directory)

@@ -28,7 +28,7 @@ _NAMES = {
     "ours": "ours",
     "peft_alora": "PEFT aLoRA",
     "peft_lora": "PEFT LoRA",
-    "peft": "a copy a branch",
+    "peft": "PEFT, a copy each",
     "transformers": "transformers, one by one",
 }
 

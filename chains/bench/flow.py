@@ -29,7 +29,7 @@ from intrinsics.messages import Document, Message
 from intrinsics.readout import Ids
 
 from .measure import Steps, check_sizes, clear, load, machine, plain_network, ratio, spread
-from .peft_peer import PeftPeer
+from .peft_peer import PeftPeer, require_peft
 from .texts import fitted, passage
 
 SLOW_REPETITIONS = 3  # of PEFT's, which take minutes together
@@ -80,6 +80,7 @@ def run(
     Raises: RequestError: absurd sizes, or peft is missing.
     """
     check_sizes(tokens=tokens, repetitions=repetitions)
+    require_peft()
     engine = load(progress)
     if not 0 < context <= engine.model.context_tokens - 2 * tokens - 200:
         raise RequestError(f"context {context} with two replies is beyond the model's context")

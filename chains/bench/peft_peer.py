@@ -7,6 +7,7 @@ given `alora_offsets`: how many of its tokens are adapted. The cache is cropped,
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,23 +19,32 @@ from transformers import DynamicCache, PreTrainedModel
 from intrinsics.errors import RequestError
 
 
+def require_peft() -> Any:
+    """PEFT's model class. Raises: RequestError: peft is not installed."""
+    try:
+        from peft import PeftModel  # a development extra
+    except ImportError as error:
+        raise RequestError(
+            "this benchmark needs peft: pip install 'alora-chains[bench]'"
+        ) from error
+    return PeftModel
+
+
 class PeftPeer:
     """Several adapters loaded into one PEFT model."""
 
     def __init__(self, network: PreTrainedModel, directories: Sequence[Path]) -> None:
         """Load the adapters. Raises: RequestError: peft is not installed."""
-        try:
-            from peft import PeftModel  # a development extra
-        except ImportError as error:
-            raise RequestError(
-                "this benchmark needs peft: pip install 'alora-chains[bench]'"
-            ) from error
         self.names = [directory.name for directory in directories]
-        self.model: Any = PeftModel.from_pretrained(
-            network, str(directories[0]), adapter_name=self.names[0]
-        )
-        for name, directory in zip(self.names[1:], directories[1:], strict=True):
-            self.model.load_adapter(str(directory), adapter_name=name)
+        first, *others = zip(self.names, map(str, directories), strict=True)
+        with warnings.catch_warnings():
+            # peft asks transformers by the name a property had before
+            warnings.filterwarnings("ignore", ".is_gradient_checkpointing.", FutureWarning)
+            self.model: Any = require_peft().from_pretrained(
+                network, first[1], adapter_name=first[0]
+            )
+            for name, directory in others:
+                self.model.load_adapter(directory, adapter_name=name)
         self.model.train(False)
 
     @torch.inference_mode()

@@ -34,7 +34,7 @@ from .fanout import INVOCATION_TOKENS, invocation_rows, random_adapter
 from .figure import check_can_draw, draw
 from .generated import generated
 from .measure import Raw, Steps, check_sizes, clear, load, machine, plain_network, timed
-from .peft_peer import PeftPeer
+from .peft_peer import PeftPeer, require_peft
 from .texts import fitted, passage
 
 REPEATED_TOKENS = 2048  # up to this many a PEFT LoRA is measured as often as the others
@@ -62,6 +62,7 @@ def run(
     """
     check_sizes(context=context, prefix=prefix, most=most, repetitions=repetitions)
     check_can_draw(out)
+    require_peft()  # told before minutes of measuring
     engine = load(progress)
     if max(context, prefix + TAIL_TOKENS) > engine.model.context_tokens:
         raise RequestError(f"context {context} is beyond the model's")

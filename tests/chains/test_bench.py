@@ -33,8 +33,6 @@ SIZES = {
 }
 DRAWN = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "tables.py"))
 TABLES = {name: DRAWN[name] for name in ("decode", "concurrency", "flow")}
-# peft and transformers: the name of a property before it was renamed
-QUIET = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")
 
 
 @pytest.fixture
@@ -89,7 +87,6 @@ def test_conversations_at_once_say_what_they_say_alone(measured: Any) -> None:
         assert len(setting["raw"]["concurrent_ttft"]) == 2
 
 
-@QUIET
 @pytest.mark.slow
 def test_the_flow_has_six_calls_and_the_labels_of_peft(measured: Any) -> None:
     told = measured("flow")
@@ -102,7 +99,6 @@ def test_the_flow_has_six_calls_and_the_labels_of_peft(measured: Any) -> None:
         assert set(told["stages"][name]) == {"prefill", "turns", "intrinsics"}
 
 
-@QUIET
 @pytest.mark.slow
 def test_scaling_draws_what_it_measures(measured: Any, engine: Engine, tmp_path: Path) -> None:
     try:
@@ -126,7 +122,6 @@ def test_a_soak_leaves_no_keys_and_values_behind(measured: Any) -> None:
     assert told["done"]["conversations"] == told["raw"][-1]["conversations"] == 6
 
 
-@QUIET
 @pytest.mark.slow
 def test_fanout_tells_its_ratios_after_one_repetition(measured: Any) -> None:
     told = measured("fanout")
@@ -193,6 +188,21 @@ def test_a_passage_has_the_tokens_asked_for_and_seeds_differ() -> None:
     assert fitted(80, build).length == 80
     with pytest.raises(RequestError, match="too few for this benchmark"):
         fitted(10, build)
+
+
+@pytest.mark.parametrize("command", ["flow", "fanout", "scaling"])
+def test_without_peft_a_benchmark_says_what_to_install(
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as caught:
+        main(["bench", command])
+    assert caught.value.code == 2
+    assert "needs peft: pip install 'alora-chains[bench]'" in capsys.readouterr().err
 
 
 def test_without_matplotlib_the_figure_says_what_to_install(
