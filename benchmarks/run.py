@@ -1,8 +1,9 @@
-"""Measure what the README claims: writes results/*.json and prints the table.
+"""Measure what the README claims: writes results/*.json and scaling.png, and prints the tables.
 
-    python benchmarks/run.py
+    python benchmarks/run.py [NAME ...]
 
-One heavy process on an otherwise idle machine; about ten minutes on two cores.
+Without a name: everything. One heavy process at a time on an otherwise idle machine; about forty
+minutes on two cores. Each comparison is a `chains bench NAME --json` in a process of its own.
 """
 
 from __future__ import annotations
@@ -11,24 +12,48 @@ import json
 import statistics
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from tables import speed
+from tables import tables
 
-from chains.bench.fanout import memory, run
+from chains.bench.fanout import memory
 
 RESULTS = Path(__file__).parent / "results"
+COMPARED: dict[str, list[str]] = {
+    "decode": [],
+    "concurrency": [],
+    "flow": [],
+    "fanout": ["--context", "4096", "--adapters", "8"],
+    "scaling": ["--out", str(RESULTS)],
+    "soak": [],
+}
 
 
-def main() -> None:
-    """Run all measurements."""
+def main(names: list[str]) -> None:
+    """Run all measurements, or those named."""
     RESULTS.mkdir(exist_ok=True)
-    _write("startup", startup())
-    kept = memory()
-    _write("memory", kept)
-    print(f"forking 4,096 tokens added {kept['added_by_forking_bytes']} bytes of KV memory")
-    _write("fanout", run(4096, 8, progress=lambda what, _: print(f"{what} ...", file=sys.stderr)))
-    print(speed(RESULTS))
+    alone: dict[str, Callable[[], object]] = {"startup": startup, "memory": memory}
+    unknown = sorted(set(names) - {*alone, *COMPARED})
+    if unknown:
+        sys.exit(f"unknown: {', '.join(unknown)}; known: {', '.join([*alone, *COMPARED])}")
+    for name, measure in alone.items():
+        if name in (names or alone):
+            _write(name, measure())
+    for name, options in COMPARED.items():
+        if name in (names or COMPARED):
+            _write(name, compared(name, options))
+    print(tables(RESULTS))
+
+
+def compared(name: str, options: list[str]) -> object:
+    """What `chains bench` prints, in a process of its own; its progress goes to stderr."""
+    code = "from chains.cli import main; main()"
+    command = [sys.executable, "-c", code, "bench", name, *options, "--json"]
+    print(f"chains bench {name}", file=sys.stderr)
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    found: object = json.loads(done.stdout)
+    return found
 
 
 def startup(repetitions: int = 5) -> dict[str, object]:
@@ -50,4 +75,4 @@ def _write(name: str, found: object) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

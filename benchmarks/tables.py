@@ -6,8 +6,11 @@ python benchmarks/tables.py
 from __future__ import annotations
 
 import json
+import statistics
 from pathlib import Path
 from typing import Any
+
+from chains.bench.measure import percentile, ratio
 
 ROWS = {
     "ours_seconds": "**ours: 8 intrinsics in one forward**",
@@ -17,6 +20,7 @@ ROWS = {
     "peft_lora_first_token_seconds": "PEFT LoRA: 8 first tokens",
     "peft_lora_16_tokens_seconds": "PEFT LoRA: 8 answers of 16 tokens",
 }
+STAGES = ("prefill", "turns", "intrinsics")
 JUDGED = {
     ("safety", "test"): "safety",
     ("safety", "test_documents"): "safety, behind a passage",
@@ -38,6 +42,68 @@ def speed(results: Path) -> str:
     return "\n".join(lines)
 
 
+def decode(results: Path) -> str:
+    """How long one token of one reply takes."""
+    found = _read(results / "decode.json")
+    lines = ["| a token of one reply | milliseconds (min to max) | against ours |", "|---|---|---|"]
+    for point, raw in zip(found["curve"], found["raw"].values(), strict=True):
+        at = f"at {point['context']:,} tokens of context"
+        ours = raw["ours_step"]
+        lines.append(_line(f"**ours**, {at}", ours, ours, 1000))
+        lines.append(_line(f"transformers, {at}", raw["transformers_step"], ours, 1000))
+    seconds = found["seconds"]
+    read, first = seconds["memory_read"], seconds["ours_step"]["median"]
+    spread = " to ".join(f"{read[end] * 1000:.1f}" for end in ("min", "max"))
+    lines.append(
+        f"| reading all float32 weights once | {read['median'] * 1000:.1f} ({spread}) | "
+        f"{read['median'] / first:,.1f} x |"
+    )
+    return "\n".join(lines)
+
+
+def concurrency(results: Path) -> str:
+    """How long many guarded conversations take, one after another and at once."""
+    found = _read(results / "concurrency.json")
+    lines = [
+        f"| {found['conversations']} conversations of {found['context']} tokens | "
+        "seconds (min to max) | against at once | tokens/s | first text: median, p95 |",
+        "|---|---|---|---|---|",
+    ]
+    words = {"distinct": "nothing in common", "shared_system": "a system prompt in common"}
+    for name, common in words.items():
+        told = found["settings"][name]
+        raw = told["raw"]
+        for mode, said in (("concurrent", "**ours, at once**"), ("sequential", "ours, one by one")):
+            first = raw[f"{mode}_ttft"]
+            until = f"{statistics.median(first):.2f}, {percentile(first, 0.95):.2f} s"
+            line = _line(f"{said}, {common}", raw[mode], raw["concurrent"])
+            lines.append(f"{line} {told['tokens_per_second'][mode]:.0f} | {until} |")
+    alone = found["transformers_replies_alone_seconds"]
+    once = found["settings"]["distinct"]["raw"]["concurrent"]
+    line = _line("transformers, one by one, the replies alone", [alone], once)
+    return "\n".join([*lines, f"{line} | |"])
+
+
+def flow(results: Path) -> str:
+    """How long a whole conversation with its checks takes."""
+    found = _read(results / "flow.json")
+    words = {
+        "ours": "**ours**",
+        "peft_alora": "PEFT aLoRA, cache handed over",
+        "peft_lora": "PEFT LoRA",
+    }
+    lines = [
+        f"| six checks and two replies, {found['context']:,} tokens at first | "
+        "seconds (min to max) | against ours | prefill, replies, checks |",
+        "|---|---|---|---|",
+    ]
+    for name, said in words.items():
+        stages = ", ".join(f"{found['stages'][name][stage]:.2f}" for stage in STAGES)
+        line = _line(said, found["raw"][name], found["raw"]["ours"])
+        lines.append(f"{line} {stages} |")
+    return "\n".join(lines)
+
+
 def quality(results: Path) -> str:
     """What the shipped intrinsics find on test data, beside the base model asked in words."""
     found = _read(results / "quality.json")
@@ -54,6 +120,27 @@ def quality(results: Path) -> str:
     return "\n".join(lines)
 
 
+def tables(results: Path) -> str:
+    """All tables whose results are there."""
+    drawn = {
+        "fanout": speed,
+        "decode": decode,
+        "concurrency": concurrency,
+        "flow": flow,
+        "quality": quality,
+    }
+    there = (draw for name, draw in drawn.items() if (results / f"{name}.json").is_file())
+    return "\n\n".join(draw(results) for draw in there)
+
+
+def _line(said: str, raw: list[float], ours: list[float], scale: int = 1) -> str:
+    """Three cells: what was measured, its seconds times `scale`, and how many times ours."""
+    digits = 1 if scale > 1 else 2
+    middle, times = statistics.median(raw) * scale, ratio(raw, ours)
+    ends = f"{min(raw) * scale:.{digits}f} to {max(raw) * scale:.{digits}f}"
+    return f"| {said} | {middle:.{digits}f} ({ends}) | {times:,.1f} x |"
+
+
 def _interval(told: dict[str, Any], metric: str) -> str:
     low, high = told["confidence_intervals"][metric]
     return f"{told[metric]:.3f} ({low:.3f} to {high:.3f})"
@@ -65,5 +152,4 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    folder = Path(__file__).parent / "results"
-    print(speed(folder), quality(folder), sep="\n\n")
+    print(tables(Path(__file__).parent / "results"))

@@ -156,7 +156,7 @@ def test_a_watcher_that_cannot_work_is_refused_at_once(
     ("build", "message"),
     [
         (lambda: Watcher("judge", "yes", above=1.0), "above = 1.0"),
-        (lambda: Watcher("judge", "yes", **{"then": "agian"}), "did you mean 'again'"),
+        (lambda: Watcher("judge", "yes", then="agian"), "did you mean 'again'"),  # type: ignore[arg-type]
         (lambda: Watch(()), "at least one watcher"),
         (lambda: Watch((Watcher("judge", "yes"),), every=0), "every = 0"),
         (lambda: Watch((Watcher("judge", "yes"),), tries=-1), "tries = -1"),

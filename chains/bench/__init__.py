@@ -1,1 +1,1 @@
-"""Measured comparisons with a peer, each in one process run; needs `pip install peft`."""
+"""Measured comparisons with a peer, each in one process run; most need `pip install peft`."""

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import statistics
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM
 
 from intrinsics.adapter import Adapter, LowRank
 from intrinsics.checkpoint import Progress, resolve
@@ -22,10 +16,12 @@ from intrinsics.errors import RequestError
 from intrinsics.kv import Branch
 from intrinsics.model import Model, Row, use_threads
 
-from .peft_peer import PeftPeer
+from .measure import check_sizes, machine, plain_network, timed
+from .peft_peer import PeftPeer, require_peft
 
 RANK, TARGETS, INVOCATION_TOKENS, ANSWER_TOKENS = 32, ("q_proj", "k_proj", "v_proj"), 4, 16
-SLOW_REPETITIONS = 3  # of whole prefills, which take minutes together
+CHEAP = ("ours_seconds", "ours_one_seconds", "peft_alora_first_token_seconds")
+SLOW_REPETITIONS = 3  # of the others, which take minutes together
 
 
 def run(
@@ -35,25 +31,22 @@ def run(
 
     Raises: RequestError: absurd sizes, or peft is missing.
     """
-    if context < 1 or adapters < 1 or repetitions < 1:
-        raise RequestError("context, adapters and repetitions must be at least 1")
+    check_sizes(context=context, adapters=adapters, repetitions=repetitions)
+    require_peft()
     use_threads(None)
     directory = resolve(progress=progress)
     model = Model.load(directory)
     if context + INVOCATION_TOKENS + ANSWER_TOKENS > model.context_tokens:
         raise RequestError(f"context {context} is beyond the model's {model.context_tokens}")
     with tempfile.TemporaryDirectory() as folder:
-        activated = [_adapter(model, i, True) for i in range(adapters)]
+        activated = [random_adapter(model, i) for i in range(adapters)]
         directories = []
         for i, adapter in enumerate(activated):
             for kind, invocation in (("alora", adapter.invocation), ("lora", None)):
                 path = Path(folder) / f"{kind}{i}"
                 Adapter(adapter.modules, invocation, adapter.base_model, adapter.alpha).save(path)
                 directories.append(path)
-        network = AutoModelForCausalLM.from_pretrained(
-            directory, dtype=torch.float32, local_files_only=True
-        )
-        peer = PeftPeer(network, directories)
+        peer = PeftPeer(plain_network(), directories)
         for i in range(adapters):
             model.bank.add(f"alora{i}", Adapter.load(Path(folder) / f"alora{i}"))
         return _measure(model, peer, activated, context, repetitions, progress or _quiet)
@@ -82,7 +75,7 @@ def _measure(
 
     def ours(count: int) -> list[torch.Tensor]:
         with torch.inference_mode():
-            return model.forward(_rows(branch, names[:count], invocations))
+            return model.forward(invocation_rows(branch, names[:count], invocations))
 
     def handed_over(tokens: int) -> list[torch.Tensor]:
         pairs = zip(names, invocations, strict=True)
@@ -96,20 +89,21 @@ def _measure(
         float((a[0] - b).abs().max()) for a, b in zip(ours(len(names)), handed_over(1), strict=True)
     )
     slow = min(repetitions, SLOW_REPETITIONS)
-    jobs: dict[str, tuple[Callable[[], object], int]] = {
-        "ours_seconds": (lambda: ours(len(names)), repetitions),
-        "ours_one_seconds": (lambda: ours(1), repetitions),
-        "peft_alora_first_token_seconds": (lambda: handed_over(1), repetitions),
-        "peft_alora_16_tokens_seconds": (lambda: handed_over(ANSWER_TOKENS), slow),
-        "peft_lora_first_token_seconds": (lambda: ordinary(1), slow),
-        "peft_lora_16_tokens_seconds": (lambda: ordinary(ANSWER_TOKENS), slow),
+    jobs: dict[str, Callable[[], object]] = {
+        "ours_seconds": lambda: ours(len(names)),
+        "ours_one_seconds": lambda: ours(1),
+        "peft_alora_first_token_seconds": lambda: handed_over(1),
+        "peft_alora_16_tokens_seconds": lambda: handed_over(ANSWER_TOKENS),
+        "peft_lora_first_token_seconds": lambda: ordinary(1),
+        "peft_lora_16_tokens_seconds": lambda: ordinary(ANSWER_TOKENS),
     }
     raw: dict[str, list[float]] = {}
-    for i, (name, (job, times)) in enumerate(jobs.items()):
+    for i, (name, job) in enumerate(jobs.items()):
         progress(f"measuring {name}", i / len(jobs))
-        if times == repetitions:
-            job()  # a warm-up, where it is cheap
-        raw[name] = [_timed(job) for _ in range(times)]
+        cheap = name in CHEAP
+        if cheap:
+            job()  # a warm-up
+        raw[name] = [timed(job) for _ in range(repetitions if cheap else slow)]
     medians = {name: statistics.median(values) for name, values in raw.items()}
     return {
         "context": context,
@@ -123,19 +117,14 @@ def _measure(
     }
 
 
-def _rows(
+def invocation_rows(
     branch: Branch, names: Sequence[str], invocations: Sequence[tuple[int, ...]]
 ) -> list[Row]:
+    """One row for each adapter: its invocation on the branch, the last token's logits read."""
     return [
         Row(ids, branch, adapter=name, read=(len(ids) - 1,))
         for name, ids in zip(names, invocations, strict=False)
     ]
-
-
-def _timed(job: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    job()
-    return time.perf_counter() - started
 
 
 def _ratios(medians: dict[str, float]) -> dict[str, float]:
@@ -148,7 +137,7 @@ def _ratios(medians: dict[str, float]) -> dict[str, float]:
     return {**ratios, "ours_all_to_one": ours / medians["ours_one_seconds"]}
 
 
-def _adapter(model: Model, seed: int, activated: bool) -> Adapter:
+def random_adapter(model: Model, seed: int) -> Adapter:
     """Random weights that change the logits visibly, with an invocation of its own."""
     random = torch.Generator().manual_seed(seed)
     modules: dict[str, LowRank] = {}
@@ -158,7 +147,7 @@ def _adapter(model: Model, seed: int, activated: bool) -> Adapter:
             b = torch.randn(linear.out_features, RANK, generator=random) * 0.02
             modules[name] = LowRank(a, b, 1.0)
     invocation = tuple(1000 + 10 * seed + i for i in range(INVOCATION_TOKENS))
-    return Adapter(modules, invocation if activated else None, "SmolLM2-135M-Instruct", RANK)
+    return Adapter(modules, invocation, "SmolLM2-135M-Instruct", RANK)
 
 
 def memory(context: int = 4096, branches: int = 8, tail: int = 16) -> dict[str, int]:
@@ -181,16 +170,4 @@ def memory(context: int = 4096, branches: int = 8, tail: int = 16) -> dict[str, 
         "added_by_tails_bytes": model.tree.allocated_bytes - grown,
         "tail_tokens": branches * tail,
         "bytes_per_token": held // context,
-    }
-
-
-def machine() -> dict[str, str | int]:
-    """What the figures were taken on."""
-    packages = {name: version(name) for name in ("torch", "transformers", "peft")}
-    return {
-        "cores": len(os.sched_getaffinity(0)),
-        "threads": torch.get_num_threads(),
-        "processor": platform.machine(),
-        "python": ".".join(map(str, sys.version_info[:3])),
-        **packages,
     }
