@@ -30,7 +30,6 @@ BUSY_CHUNK_TOKENS = 96  # when somebody does: the round stays short, and loses n
 FORWARD_TOKENS = 16384  # rows that can't be cut must fit into one forward's activations
 LIGHT_TOKENS = 16  # so few pending tokens ride on any round
 MAX_ACTIVE = 64
-_IDLE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,10 @@ class _Part:
 
 
 class Scheduler:
-    """Runs jobs on one model. The thread starts with the first job and ends when there is none."""
+    """Runs jobs on one model. The thread starts with the first job and ends with the last.
+
+    No thread that is idle stays: torch's workers would be slower for whoever computes meanwhile.
+    """
 
     def __init__(self, model: Model, retention: Retention, queue: int) -> None:
         """`queue`: how many requests may be in work or waiting. Raises: RequestError: below 1."""
@@ -70,7 +72,7 @@ class Scheduler:
         self._halted = threading.Event()
         self._threads: list[threading.Thread] = []
         # before the interpreter goes: a thread inside torch would be torn down with it
-        weakref.finalize(self, _halt, self._halted, self._changed, self._threads)
+        weakref.finalize(self, _halt, self._halted, self._threads)
 
     def submit(self, job: Job[Any]) -> None:
         """Take a job in; where the queue is full, wait for room. Raises: TimedOut."""
@@ -123,11 +125,9 @@ class Scheduler:
             raise
 
     def _take_in(self) -> bool:
-        """Drop who is late or gone, start who was waiting. False: nothing to do for a while."""
+        """Drop who is late or gone, start who was waiting. False: nothing is left to do."""
         with self._changed:
             self._changed.notify_all()  # the last round may have made room
-            if not (self._waiting or self._active):
-                self._changed.wait(_IDLE_SECONDS)
             if self._halted.is_set() or not (self._waiting or self._active):
                 self._thread = None
                 return False
@@ -286,12 +286,8 @@ def _left(job: Job[Any]) -> float | None:
     return None if job.deadline is None else max(0.0, job.deadline - time.monotonic())
 
 
-def _halt(
-    halted: threading.Event, changed: threading.Condition, threads: Sequence[threading.Thread]
-) -> None:
+def _halt(halted: threading.Event, threads: Sequence[threading.Thread]) -> None:
     halted.set()
-    with changed:
-        changed.notify_all()
     for thread in threads:
         if thread is not threading.current_thread():
             thread.join()

@@ -27,6 +27,7 @@ from .generated import generated
 from .measure import (
     Raw,
     Steps,
+    alone,
     alternate,
     check_sizes,
     clear,
@@ -192,4 +193,4 @@ def _transformers(network: PreTrainedModel, asked: Sequence[Conversation], token
             ids = [*talk.ids, *talk.chat.reply_head(talk.roles)]
             generated(network, ids, tokens, talk.chat.end_id)
 
-    return timed(replies)
+    return alone(lambda: timed(replies))

@@ -6,7 +6,6 @@ Prefill is kept out: (seconds of N tokens - seconds of one token) / (N - 1), for
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +25,7 @@ from .generated import generated
 from .measure import (
     Raw,
     Steps,
+    alone,
     alternate,
     check_sizes,
     clear,
@@ -111,7 +111,7 @@ class _Pair:
         return timed(lambda: self.engine.generate(fresh, Sampling(max_tokens=tokens)))
 
     def theirs(self, talk: Conversation, tokens: int) -> float:
-        return timed(lambda: self.generated(talk, tokens))
+        return alone(lambda: timed(lambda: self.generated(talk, tokens)))
 
     def generated(self, talk: Conversation, tokens: int) -> list[int]:
         return generated(self.network, self.prompt(talk), tokens, self.engine.chat.end_id)
@@ -125,7 +125,7 @@ class _Pair:
             raise RequestError(
                 f"the model ended its reply after {len(reply.ids)} tokens; ask for fewer tokens"
             )
-        return tuple(self.generated(talk, self.tokens)) == reply.ids
+        return tuple(alone(lambda: self.generated(talk, self.tokens))) == reply.ids
 
 
 def _talk(engine: Engine, room: int) -> Conversation:
@@ -176,13 +176,11 @@ def memory_reads(network: PreTrainedModel) -> dict[str, Callable[[], float]]:
     """Ways to read as many bytes as all weights have in float32, once, with all cores."""
     width = 4096
     rows = sum(parameter.numel() for parameter in network.parameters()) // width
-    flat = torch.rand(rows, width)
+    flat = alone(lambda: torch.rand(rows, width))
     ones = torch.ones(width)
 
     def read(way: Callable[[], Tensor]) -> float:
-        started = time.perf_counter()
-        float(way().flatten()[0])
-        return time.perf_counter() - started
+        return alone(lambda: timed(lambda: float(way().flatten()[0])))
 
     return {
         "read_sum": lambda: read(flat.sum),

@@ -28,7 +28,7 @@ from intrinsics.fanout import Verdict
 from intrinsics.messages import Document, Message
 from intrinsics.readout import Ids
 
-from .measure import Steps, check_sizes, clear, load, machine, plain_network, ratio, spread
+from .measure import Steps, alone, check_sizes, clear, load, machine, plain_network, ratio, spread
 from .peft_peer import PeftPeer, require_peft
 from .texts import fitted, passage
 
@@ -85,7 +85,8 @@ def run(
     if not 0 < context <= engine.model.context_tokens - 2 * tokens - 200:
         raise RequestError(f"context {context} with two replies is beyond the model's context")
     with tempfile.TemporaryDirectory() as folder:
-        peer = PeftPeer(plain_network(), _directories(engine, Path(folder)))
+        network, directories = plain_network(), _directories(engine, Path(folder))
+        peer = alone(lambda: PeftPeer(network, directories))
     return _measure(engine, peer, _documents(engine, context), tokens, repetitions, progress)
 
 
@@ -101,7 +102,7 @@ def _measure(
     steps = Steps(progress, "measuring flow", 1 + repetitions + 2 * slow)
     _, script = _ours(engine, asked, tokens)  # a warm-up; the ids are the same every time
     for name in peer.names:  # a warm-up of theirs where it is cheap
-        peer.ordinary(name, script.opening[:32], 2)
+        alone(lambda name=name: peer.ordinary(name, script.opening[:32], 2))  # type: ignore[misc]
     steps.done()
     agreed: list[bool] = []
 
@@ -115,8 +116,8 @@ def _measure(
 
     flows: dict[str, Callable[[], Stages]] = {
         "ours": lambda: _ours(engine, asked, tokens)[0],
-        "peft_alora": lambda: _play(peer, script, alora),
-        "peft_lora": lambda: _play(peer, script, lora),
+        "peft_alora": lambda: alone(lambda: _play(peer, script, alora)),
+        "peft_lora": lambda: alone(lambda: _play(peer, script, lora)),
     }
     found: dict[str, list[Stages]] = {name: [] for name in flows}
     for i in range(repetitions):

@@ -9,8 +9,9 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
@@ -18,6 +19,8 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from intrinsics.checkpoint import Progress, resolve
 from intrinsics.engine import Engine
 from intrinsics.errors import RequestError
+
+T = TypeVar("T")
 
 Raw = dict[str, list[float]]
 """The seconds of every repetition, by what was measured."""
@@ -39,6 +42,16 @@ class Steps:
     def _show(self) -> None:
         if self._progress is not None:
             self._progress(self._what, min(1.0, self._done / self._total))
+
+
+def alone(job: Callable[[], T]) -> T:
+    """Do a job on a thread that ends with it.
+
+    Two threads that both compute on all cores hold two OpenMP pools, and then both are slow (see
+    `docs/decisions.md`). The engine's thread ends with its last request; a peer's does so here.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(job).result()
 
 
 def timed(job: Callable[[], object]) -> float:
@@ -94,12 +107,16 @@ def load(progress: Progress | None) -> Engine:
 
 def plain_network() -> PreTrainedModel:
     """The same weights as transformers runs them, float32, with its own attention."""
-    network: Any = AutoModelForCausalLM.from_pretrained(
-        resolve(), dtype=torch.float32, local_files_only=True
-    )
-    network.train(False)
-    plain: PreTrainedModel = network
-    return plain
+
+    def loaded() -> PreTrainedModel:
+        network: Any = AutoModelForCausalLM.from_pretrained(
+            resolve(), dtype=torch.float32, local_files_only=True
+        )
+        network.train(False)
+        plain: PreTrainedModel = network
+        return plain
+
+    return alone(loaded)
 
 
 def clear(engine: Engine) -> None:

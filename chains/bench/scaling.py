@@ -33,7 +33,7 @@ from intrinsics.model import Row
 from .fanout import INVOCATION_TOKENS, invocation_rows, random_adapter
 from .figure import check_can_draw, draw
 from .generated import generated
-from .measure import Raw, Steps, check_sizes, clear, load, machine, plain_network, timed
+from .measure import Raw, Steps, alone, check_sizes, clear, load, machine, plain_network, timed
 from .peft_peer import PeftPeer, require_peft
 from .texts import fitted, passage
 
@@ -205,11 +205,11 @@ def _throughput(
     """Tokens a second of all conversations that generate at once, prefill included."""
     talks = [_asked(engine, seed) for seed in range(max(counts))]
     network = plain_network()
-    alone = [*talks[0].ids, *talks[0].chat.reply_head(talks[0].roles)]
+    prompt = [*talks[0].ids, *talks[0].chat.reply_head(talks[0].roles)]
 
     def theirs() -> float:
         started = time.perf_counter()
-        made = generated(network, alone, REPLY_TOKENS, engine.chat.end_id)
+        made = generated(network, prompt, REPLY_TOKENS, engine.chat.end_id)
         return len(made) / (time.perf_counter() - started)
 
     def ours(count: int) -> float:
@@ -222,14 +222,14 @@ def _throughput(
             seconds = time.perf_counter() - started
         return sum(len(reply.ids) for reply in replies) / seconds
 
-    theirs()
-    alone_speed = [theirs() for _ in range(repetitions)]
+    alone(theirs)
+    theirs_speed = [alone(theirs) for _ in range(repetitions)]
     steps.done()
     ours(1)
     points = []
     for count in counts:
         speed = [ours(count) for _ in range(repetitions)]
-        points.append(_point(count, {"ours": speed, "transformers": alone_speed}))
+        points.append(_point(count, {"ours": speed, "transformers": theirs_speed}))
         steps.done()
     return points
 
