@@ -41,6 +41,11 @@ class Draft:
         """What it has cost so far."""
         return Ledger(self.reused, self.computed, self.forwards, self.seconds)
 
+    def settle(self) -> None:
+        """Drop keys and values beyond the ids: guesses that did not come true."""
+        if self.branch.length > len(self.ids):
+            self.branch.truncate(len(self.ids))
+
     def release(self) -> None:
         """Read nothing any more, so that the memory can be given up."""
         self.branch.truncate(0)

@@ -27,25 +27,25 @@ def _no_rows(_: int | None) -> Sequence[Row]:
 class Want:
     """What a request needs from the model: its draft computed to the end, and rows after that.
 
-    `read` asks for the logits that follow the draft's last token. `rows` builds the further rows,
-    given the row in the same forward they come after (None: the draft is computed already);
-    `tokens` is how many tokens they have.
+    `read` asks for the logits that follow each of the draft's last `read` tokens. `rows` builds the
+    further rows, given the row in the same forward they come after (None: the draft is computed
+    already); `tokens` is how many tokens they have.
     """
 
     draft: Draft
-    read: bool = False
+    read: int = 0
     rows: Callable[[int | None], Sequence[Row]] = _no_rows
     tokens: int = 0
 
 
 @dataclass(frozen=True)
 class Got:
-    """The logits for a `Want`: `next` (vocabulary,) where it was asked for, and those of its rows.
+    """The logits for a `Want`: `next` after the draft's last tokens, and those of its rows.
 
-    Shapes: rows[i] (len(row.read), vocabulary).
+    Shapes: next (want.read, vocabulary), rows[i] (len(row.read), vocabulary).
     """
 
-    next: Tensor | None
+    next: Tensor
     rows: Sequence[Tensor]
 
 

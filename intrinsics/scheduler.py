@@ -180,7 +180,7 @@ class Scheduler:
     def _advance(self, want: Want) -> None:
         draft = want.draft
         if draft.adapter is None:
-            last = len(draft.ids) - (1 if want.read else 0)
+            last = len(draft.ids) - want.read
             found = self.retention.advance(draft.branch, draft.ids, last)
             draft.reused += found
 
@@ -255,7 +255,7 @@ class Scheduler:
             self.retention.use(want.draft.branch)
         if part.whole:
             first = 1 if part.pending else 0
-            following = logits[0][0] if want.read else None
+            following = logits[0] if first else torch.empty(0)
             self._go_on(part.job, Got(following, logits[first:]))
 
 
@@ -272,7 +272,7 @@ def _part(job: Job[Any], room: int) -> _Part:
     whole = len(chunk) == len(pending)
     rows: list[Row] = []
     if chunk:
-        read = (len(chunk) - 1,) if whole and want.read else ()
+        read = tuple(range(len(chunk) - want.read, len(chunk))) if whole else ()
         ahead = len(pending) - len(chunk) + draft.expected
         rows.append(
             Row(chunk, draft.branch, adapter=draft.adapter, read=read, store=True, ahead=ahead)

@@ -12,11 +12,12 @@ from .conversation import Conversation
 from .decode import Sampler, Sampling, TextStream
 from .draft import Draft
 from .errors import ContextTooLong, ConversationError, Guarded
-from .job import Steps, Want
+from .job import Got, Steps, Want
 from .ledger import Ledger
-from .model import Model
+from .model import Model, Row
 from .prompt import ChatFormat
 from .prove import Prover
+from .speculation import Guesser
 from .watch import Check, Guard
 
 Finish = Literal["end", "stop", "length", "guarded"]
@@ -59,7 +60,8 @@ class _Good:
 class _Text:
     """A reply as far as it is written, on its draft.
 
-    `logits` follow its last token; `followed[i]` are those its i-th token was chosen from.
+    `logits` follow its last token; `followed[i]` are those its i-th token was chosen from. `ahead`
+    are guessed tokens whose keys and values are computed, each with the logits that follow it.
     """
 
     def __init__(self, chat: ChatFormat, draft: Draft, sampling: Sampling, limit: int) -> None:
@@ -68,10 +70,19 @@ class _Text:
         self.stream = TextStream(chat, sampling.stop)
         self.finish: Finish | None = None
         self.followed: list[Tensor] = []
+        self.ahead: list[tuple[int, Tensor]] = []
         self.tries = 0
         self._sampling = sampling
         self._sampler = Sampler(sampling)
         self._limit = limit
+        self._guesser = Guesser()
+        self._guessed = 0
+        self._known: Tensor | None = None
+
+    @property
+    def left(self) -> int:
+        """How many more tokens it may have."""
+        return self._limit - len(self.stream.ids)
 
     @property
     def logits(self) -> Tensor:
@@ -84,14 +95,55 @@ class _Text:
         if token in ends:
             self.finish = "end"
             return self.stream.flush()
+        self._known = self._as_guessed(token)
         self.draft.ids.append(token)
         piece = self.stream.push(token)
         if self.stream.stopped:
             self.finish = "stop"
             self._cut()
-        elif len(self.stream.ids) == self._limit:
+        elif self.left == 0:
             self.finish = "length"
         return piece if self.finish is None else piece + self.stream.flush()
+
+    def step(self) -> Steps[None]:
+        """Find what follows the last token: computed as a guess before, or now with new guesses."""
+        if self._known is not None:
+            self.followed.append(self._known)
+            return
+        guesses = self._guesser.guess(self.draft.ids, self.left - 1)
+        self._guessed = len(guesses)
+        self.draft.ids += guesses
+        got = yield Want(self.draft, read=1 + len(guesses))
+        del self.draft.ids[len(self.draft.ids) - len(guesses) :]
+        self.followed.append(got.next[0])
+        self.ahead = list(zip(guesses, got.next[1:], strict=True))
+
+    def look(self, rows: Callable[[int | None], Sequence[Row]], tokens: int) -> Steps[Got]:
+        """Compute other rows after the text so far, and in the same forward what follows it."""
+        self.settle()
+        read = self.finish is None and self._known is None
+        got = yield Want(self.draft, int(read), rows, tokens)
+        if self.finish is None:
+            self.followed.append(got.next[0] if self._known is None else self._known)
+        return got
+
+    def _as_guessed(self, token: int) -> Tensor | None:
+        """What follows the chosen token, if it was guessed; else what was guessed is dropped."""
+        if not self.ahead:
+            return None
+        guess, logits = self.ahead.pop(0)
+        if guess == token:
+            if not self.ahead:
+                self._guesser.came_true(self._guessed, self._guessed)
+            return logits
+        self._guesser.came_true(self._guessed, self._guessed - len(self.ahead) - 1)
+        self.settle()
+        return None
+
+    def settle(self) -> None:
+        """Drop guesses that are left, and their keys and values."""
+        self.ahead.clear()
+        self.draft.settle()
 
     def _cut(self) -> None:
         """Let the draft end where the text does: a stop string may have cut a token."""
@@ -110,6 +162,7 @@ class _Text:
         self.draft.truncate(good.ids)
         self.stream.rewind(good.tokens, good.text)
         self.followed[good.tokens :] = [good.logits]
+        self.ahead.clear()
         self.finish = None
 
     def again(self) -> None:
@@ -171,7 +224,7 @@ class Writer:
         if not draft.pending:  # a template that opens a reply with nothing
             draft.branch.truncate(draft.branch.length - 1)
         text = _Text(chat, draft, self.sampling, limit)
-        text.followed.append((yield from _next(draft)))
+        text.followed.append((yield Want(draft, read=1)).next[0])
         good = text.here()
         ends = self.model.end_ids | {chat.end_id}
         while text.finish is None:
@@ -183,7 +236,8 @@ class Writer:
                 good = yield from self._look(self.guard, text, good)
                 continue
             if text.finish is None:
-                text.followed.append((yield from _next(draft)))
+                yield from text.step()
+        text.settle()
         return text
 
     def _look(self, guard: Guard, text: _Text, good: _Good) -> Steps[_Good]:
@@ -191,13 +245,13 @@ class Writer:
 
         Returns the last good point; the text is there, or further if it passed.
         """
-        read = text.finish is None
+        found: list[Check] = []
         if text.stream.text.strip():
             look = guard.look(text.stream.text, text.draft)
-            got = yield Want(text.draft, read, look.rows, look.tokens)
+            got = yield from text.look(look.rows, look.tokens)
             found = look.checks(got.rows, len(text.stream.ids))
-        else:  # nothing to judge yet
-            got, found = (yield Want(text.draft, read)), []
+        elif text.finish is None:  # nothing to judge yet
+            yield from text.step()
         self.checks += found
         if self.prover is not None:
             for check in found:
@@ -207,10 +261,7 @@ class Writer:
             raise Guarded(_why(found, "raise"))
         if not tripped - {"note"}:
             self.show(text.stream.text[len(good.text) :])
-            if got.next is not None:
-                text.followed.append(got.next)
-                return text.here()
-            return good
+            return text.here() if text.finish is None else good
         text.back(good)
         if "stop" in tripped or text.tries == guard.watch.tries:
             text.finish = "guarded"
@@ -228,12 +279,6 @@ class Writer:
             f"the reply is empty: the model ended it at once ({text.finish}); ask otherwise, or "
             f"give it a temperature or other stop strings"
         )
-
-
-def _next(draft: Draft) -> Steps[Tensor]:
-    got = yield Want(draft, read=True)
-    assert got.next is not None
-    return got.next
 
 
 def _why(checks: Sequence[Check], then: str | None = None) -> str:

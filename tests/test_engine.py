@@ -117,7 +117,7 @@ def test_generation_equals_transformers_greedy_generate(architecture: str) -> No
         i for i in expected[0, len(head) :].tolist() if i != engine.chat.end_id
     ]
     assert talk.messages[-1] == Message(role="assistant", content=reply.text)
-    assert reply.ledger.computed == talk.cached
+    assert reply.ledger.computed >= talk.cached, "guesses that did not come true count too"
 
 
 def test_a_closed_generation_leaves_no_trace(tiny_intrinsics: Build) -> None:
