@@ -13,6 +13,7 @@ from .catalogue import Catalogue
 from .checkpoint import DEFAULT_NAME, Progress, resolve
 from .conversation import Conversation
 from .decode import Sampling
+from .device import use_threads
 from .errors import BaseModelError, RequestError
 from .fanout import Call, FanOut, Verdict, check_request, fan_out
 from .generation import Generation
@@ -20,7 +21,7 @@ from .intrinsic import Intrinsic, prepare
 from .job import Job, Steps, Want
 from .ledger import Ledger
 from .messages import Document, Message
-from .model import Model, use_threads
+from .model import Model
 from .prompt import ChatFormat
 from .prove import Prover
 from .retention import Retention
@@ -74,14 +75,16 @@ class Engine:
         cache: Path | None = None,
         progress: Progress | None = None,
         threads: int | None = None,
+        device: str = "cpu",
+        dtype: str = "float32",
         kv_budget: int | None = None,
         queue: int = QUEUE,
         prove: bool = False,
     ) -> Engine:
         """Load a base model (None: the packaged one) and find the intrinsics in `folders` too.
 
-        `cache` is where the packaged model is converted to at first use (None: `~/.cache`); the
-        last three are those of `Engine`.
+        `cache` is where the packaged model is converted to at first use (None: `~/.cache`);
+        `device` and `dtype` are those of `Model.load`, the last three those of `Engine`.
         Raises: BaseModelError: there is no usable model; TemplateError: its chat template is not
         append-only. The network is used only for a hub name that is not in the local cache.
         """
@@ -95,7 +98,7 @@ class Engine:
             raise BaseModelError(f"{directory}: no usable tokenizer: {error}") from error
         name = DEFAULT_NAME if model is None else Path(model).name
         return Engine(
-            Model.load(directory, name),
+            Model.load(directory, name, device=device, dtype=dtype),
             tokenizer,
             Catalogue(folders),
             kv_budget=kv_budget,

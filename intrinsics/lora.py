@@ -162,8 +162,8 @@ def _side_by_side(rows: Sequence[Adapted]) -> _Active:
         tokens.setdefault(row.adapter, []).append(row.tokens)
     lists = [torch.cat(parts) for parts in tokens.values()]
     most = max(len(part) for part in lists)
-    index = torch.zeros(len(lists), most, dtype=torch.long)
-    real = torch.zeros(len(lists), most, dtype=torch.bool)
+    index = lists[0].new_zeros(len(lists), most)
+    real = torch.zeros_like(index, dtype=torch.bool)
     for i, part in enumerate(lists):
         index[i, : len(part)] = part
         real[i, : len(part)] = True
@@ -189,7 +189,8 @@ def _stack(lows: Sequence[Sequence[LowRank | None]], linears: Sequence[nn.Linear
             blocks.append(nn.functional.pad(low.b, (0, pad)).T * low.scaling)
         a.append(torch.cat(inner, dim=1))
         b.append(torch.block_diag(*blocks))
-    return _Stack(torch.stack(a), torch.stack(b))
+    like = linears[0].weight  # adapters are kept as float32 on the CPU
+    return _Stack(torch.stack(a).to(like), torch.stack(b).to(like))
 
 
 def lora_twin(x: Tensor, low: LowRank) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from transformers.utils import logging
 
 from .architecture import Told, attention_path, check_architecture
 from .attention import ATTENTION, FreshRead, Plan, SharedRead, Span
+from .device import DTYPES, check_device, one_thread
 from .direct import CLASSES, Direct
 from .errors import BaseModelError, ContextTooLong
 from .kv import Branch, KVTree, Segment, Slot
@@ -26,7 +26,8 @@ from .lora import Adapted, AdapterBank
 from .packed import pack
 
 PREFILL_CHUNK_TOKENS = 1024  # bounds the memory of one forward's activations
-PROBE_TOLERANCE = 1e-3  # of the largest logit: far above rounding, far below any wrong operation
+# of the largest logit: far above rounding, far below any wrong operation
+PROBE_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 5e-2}
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Model:
 
     def __init__(self, network: PreTrainedModel, name: str = "") -> None:
         """Take over a loaded network. Raises: BaseModelError: it would be computed wrongly."""
-        with _one_thread():
+        with one_thread():
             self._take_over(network, name)
 
     def _take_over(self, network: PreTrainedModel, name: str) -> None:
@@ -76,23 +77,30 @@ class Model:
         self.forwards = 0
 
     @staticmethod
-    def load(directory: Path, name: str = "") -> Model:
-        """Read a local directory of safetensors, as float32. Never touches the network.
+    def load(
+        directory: Path, name: str = "", *, device: str = "cpu", dtype: str = "float32"
+    ) -> Model:
+        """Read a local directory of safetensors. Never touches the network.
 
-        `name` is what adapters call this base model ("": unknown).
-        Raises: BaseModelError: not a model directory, no safetensors in it, or not all weights.
+        `name` is what adapters call this base model ("": unknown); `dtype` is float32 or bfloat16.
+        A `device` other than the CPU is untested.
+        Raises: BaseModelError: not a model directory, no safetensors in it, not all weights, or a
+        device or dtype that there is not.
         """
+        if dtype not in DTYPES:
+            raise BaseModelError(f"dtype {dtype!r}; use one of {', '.join(DTYPES)}")
+        check_device(device)
         if not (directory / "config.json").is_file():
             raise BaseModelError(f"{directory}: no config.json; give a model directory")
         if not any(directory.glob("*.safetensors")):
             raise BaseModelError(f"{directory}: no *.safetensors; other formats are not loaded")
         try:
             config = AutoConfig.from_pretrained(directory, local_files_only=True)
-            with _quiet(), _one_thread():
+            with _quiet(), one_thread():
                 loaded: Any = AutoModelForCausalLM.from_pretrained(
                     directory,
                     config=config,
-                    dtype=torch.float32,
+                    dtype=DTYPES[dtype],
                     local_files_only=True,
                     use_safetensors=True,
                     trust_remote_code=False,
@@ -109,7 +117,7 @@ class Model:
                 f"{directory}: {len(lacking)} weights that config.json asks for are missing or of "
                 f"another shape, such as {lacking[0]}; copy or download the model again"
             )
-        return Model(network, name)
+        return Model(network.to(device), name)
 
     @property
     def context_tokens(self) -> int:
@@ -190,14 +198,19 @@ class Model:
         )
         plan = packed.plan(positions.to(self.device), slots, torch.is_grad_enabled())
         adapted = [
-            Adapted(row.adapter, torch.arange(span.first + row.active_from, span.where.stop))
+            Adapted(
+                row.adapter,
+                torch.arange(span.first + row.active_from, span.where.stop, device=self.device),
+            )
             for row, span in packed
             if row.adapter is not None
         ]
         tokens = torch.tensor([[t for row, _ in packed for t in row.tokens]], device=self.device)
         with self.bank.active(adapted):
             if self._direct is not None and not plan.differentiable:
-                return self._direct(tokens[0], plan, torch.tensor(keep, dtype=torch.long))
+                return self._direct(
+                    tokens[0], plan, torch.tensor(keep, dtype=torch.long, device=self.device)
+                )
             output = self.network(
                 input_ids=tokens,
                 position_ids=plan.positions[None],
@@ -217,12 +230,12 @@ class Model:
     def _probed(self, told: Sequence[Told]) -> Direct | None:
         """The direct forward, where it was written for this class and gives the same logits."""
         self._direct = None
-        if type(self.network).__name__ not in CLASSES:
+        if type(self.network).__name__ not in CLASSES or self.network.dtype not in PROBE_TOLERANCE:
             return None
         expected = self._probe()
         self._direct = Direct(self.network, self.bank, told)
         apart = float((self._probe() - expected).abs().max() / expected.abs().max())
-        return self._direct if apart < PROBE_TOLERANCE else None
+        return self._direct if apart < PROBE_TOLERANCE[expected.dtype] else None
 
     def _probe(self) -> Tensor:
         """Logits of a short text: a chunk, a decode step, and two rows after it."""
@@ -307,26 +320,3 @@ def _quiet() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if bar:
             logging.enable_progress_bar()
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute on this thread alone.
-
-    OpenMP keeps a pool for every thread that ever computed on several cores, and with two pools
-    its workers sleep between operations instead of waiting awake: a decode step takes 1.6 times
-    as long. So loading leaves no pool behind, and the engine's thread has the only one.
-    """
-    count = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(count)
-
-
-def use_threads(count: int | None) -> int:
-    """Set how many CPU threads torch computes with; None = all cores this process may use."""
-    usable = getattr(os, "sched_getaffinity", None)  # Linux: what this process may use of them
-    torch.set_num_threads(count or (len(usable(0)) if usable else os.cpu_count() or 1))
-    return torch.get_num_threads()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -175,3 +176,55 @@ def test_beyond_the_context_is_refused(model: Model) -> None:
 def test_a_directory_that_is_no_model_is_refused(tmp_path: object) -> None:
     with pytest.raises(BaseModelError, match=r"no config\.json"):
         Model.load(tmp_path)  # type: ignore[arg-type]
+
+
+@torch.inference_mode()
+def test_bfloat16_is_computed_as_by_transformers(architecture: str) -> None:
+    ids = tokens(40, 1)
+    plain = tiny_network(architecture).bfloat16()
+    plain.set_attn_implementation("eager")
+    expected = plain(torch.tensor([ids]), use_cache=False).logits[0].float()
+    model = Model(tiny_network(architecture).bfloat16())
+    branch = model.tree.branch()
+    model.forward([Row(ids[:20], branch, store=True)])
+    logits = [model.forward([Row((i,), branch, read=(0,), store=True)])[0] for i in ids[20:]]
+    exact = scratch(architecture, ids)
+    # as far from float32 as transformers' own bfloat16 is, within a factor of 2
+    apart = float((torch.cat(logits).float() - exact[20:]).abs().max())
+    assert apart <= 2 * float((expected - exact).abs().max())
+    assert model.token_bytes * 2 == Model(tiny_network(architecture)).token_bytes
+
+
+@torch.inference_mode()
+def test_adapters_work_in_bfloat16(architecture: str) -> None:
+    ids = tokens(20, 2)
+    small, full = Model(tiny_network(architecture).bfloat16()), Model(tiny_network(architecture))
+    full.bank.add("one", random_adapter(full, 4, 5))
+    small.bank.add("one", full.bank["one"])
+    rows = [
+        model.forward([Row(ids, model.tree.branch(), adapter="one", active_from=9, read=(19,))])[0]
+        for model in (small, full)
+    ]
+    assert float((rows[0].float() - rows[1]).abs().max()) < 0.2 * float(rows[1].abs().max())
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "message"),
+    [
+        ("cpu", "int3", "dtype 'int3'; use one of float32, bfloat16"),
+        ("abacus", "float32", "device 'abacus'"),
+        pytest.param(
+            "cuda",
+            "float32",
+            "sees no CUDA device",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is one here"),
+        ),
+    ],
+)
+def test_a_device_or_dtype_that_there_is_not_is_refused(
+    tmp_path: Path, device: str, dtype: str, message: str
+) -> None:
+    tiny_network().save_pretrained(tmp_path)
+    with pytest.raises(BaseModelError, match=message):
+        Model.load(tmp_path, device=device, dtype=dtype)
+    assert Model.load(tmp_path, dtype="bfloat16").network.dtype == torch.bfloat16

@@ -1,7 +1,9 @@
 """One conversation, greedy decoding: seconds a token, beside transformers and a read of memory.
 
-A decode step reads every weight once, so the time of reading memory is what it is held against.
-Prefill is kept out: (seconds of N tokens - seconds of one token) / (N - 1), for both.
+A forward of a decode step reads every weight once, so the time of reading memory is what it is held
+against. Prefill is kept out: (seconds of N tokens - seconds of one token) / (N - 1), for both. Ours
+may get several tokens out of one forward, which the figures tell apart: a token against
+transformers, a forward against memory. One watcher that looks every 24 tokens is timed beside.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from intrinsics.decode import Sampling
 from intrinsics.engine import Engine
 from intrinsics.errors import RequestError
 from intrinsics.messages import Message
+from intrinsics.watch import Watch, Watcher
 
 from .generated import generated
 from .measure import (
@@ -39,6 +42,7 @@ from .measure import (
 from .texts import fitted, passage
 
 CONTEXTS = (50, 512, 2048)
+WATCHED_EVERY = 24
 _ASK = "Write a very long story. "
 
 
@@ -62,32 +66,38 @@ def run(
     pair = _Pair(engine, plain_network(), tokens)
     reads = memory_reads(engine.model.network)
     steps = Steps(progress, "measuring decode", len(contexts) * (repetitions + 1))
+    talks = []
     curve: list[dict[str, Any]] = []
     raw: dict[str, Raw] = {}
     for context in contexts:
         talk = fitted(context, lambda room: _talk(engine, room))
-        same = pair.same_output(talk)
+        talks.append(talk)
+        same, forwards = pair.same_output(talk)
         steps.done()
         found = _repeat(pair, talk, {} if curve else reads, repetitions, steps)
-        curve.append(_point(pair.prompt(talk), found, same))
+        curve.append(_point(pair.prompt(talk), found, same, (forwards - 1) / (tokens - 1)))
         raw[str(context)] = found
     first = raw[str(contexts[0])]
+    watched = _watched(engine, talks[0], tokens, repetitions)
     read = min((first[name] for name in reads), key=lambda values: spread(values)["median"])
-    ours = first["ours_step"]
+    share = curve[0]["forwards_per_token"]
+    forward = [seconds / share for seconds in first["ours_step"]]
     return {
         "tokens": tokens,
         "ratio_to_transformers": curve[0]["ratio_to_transformers"],
-        "ratio_to_memory_read": ratio(ours, read),
+        "ratio_to_memory_read": ratio(forward, read),
+        "watcher_overhead": ratio(watched["watched"], watched["free"]) - 1,
         "same_output": all(point["same_output"] for point in curve),
         "seconds": {
-            "ours_step": spread(ours),
+            "ours_step": spread(first["ours_step"]),
+            "ours_forward": spread(forward),
             "transformers_step": spread(first["transformers_step"]),
             "memory_read": spread(read),
         },
         "tokens_per_second": curve[0]["tokens_per_second"],
         "weight_bytes": sum(p.numel() * 4 for p in engine.model.network.parameters()),
         "curve": curve,
-        "raw": raw,
+        "raw": {**raw, "watcher": watched},
         "repetitions": repetitions,
         "machine": machine(),
     }
@@ -116,8 +126,8 @@ class _Pair:
     def generated(self, talk: Conversation, tokens: int) -> list[int]:
         return generated(self.network, self.prompt(talk), tokens, self.engine.chat.end_id)
 
-    def same_output(self, talk: Conversation) -> bool:
-        """Whether both give the same ids; a warm-up of both as well."""
+    def same_output(self, talk: Conversation) -> tuple[bool, int]:
+        """Whether both give the same ids, and in how many forwards ours; a warm-up of both."""
         clear(self.engine)
         fresh = self.engine.conversation(talk.messages)
         reply = self.engine.generate(fresh, Sampling(max_tokens=self.tokens))
@@ -125,7 +135,8 @@ class _Pair:
             raise RequestError(
                 f"the model ended its reply after {len(reply.ids)} tokens; ask for fewer tokens"
             )
-        return tuple(alone(lambda: self.generated(talk, self.tokens))) == reply.ids
+        same = tuple(alone(lambda: self.generated(talk, self.tokens))) == reply.ids
+        return same, reply.ledger.forwards
 
 
 def _talk(engine: Engine, room: int) -> Conversation:
@@ -159,7 +170,9 @@ def _repeat(
     return raw
 
 
-def _point(prompt: Sequence[int], raw: Raw, same: bool) -> dict[str, Any]:
+def _point(
+    prompt: Sequence[int], raw: Raw, same: bool, forwards_per_token: float
+) -> dict[str, Any]:
     names = ("ours", "transformers")
     step = {name: spread(raw[f"{name}_step"])["median"] for name in names}
     return {
@@ -168,8 +181,23 @@ def _point(prompt: Sequence[int], raw: Raw, same: bool) -> dict[str, Any]:
         "step_seconds": step,
         "first_token_seconds": {name: spread(raw[f"{name}_one"])["median"] for name in names},
         "tokens_per_second": {name: 1 / seconds for name, seconds in step.items()},
+        "forwards_per_token": forwards_per_token,
         "same_output": same,
     }
+
+
+def _watched(engine: Engine, talk: Conversation, tokens: int, repetitions: int) -> Raw:
+    """Seconds of one reply without and with a watcher that looks every 24 tokens, in turn."""
+    watch = Watch((Watcher("certainty", "incorrect", then="note"),), every=WATCHED_EVERY)
+
+    def reply(looks: Watch | None) -> float:
+        clear(engine)
+        fresh = engine.conversation(talk.messages)
+        return timed(lambda: engine.generate(fresh, Sampling(max_tokens=tokens), looks))
+
+    jobs = {"free": lambda: reply(None), "watched": lambda: reply(watch)}
+    reply(watch)
+    return alternate(jobs, repetitions)
 
 
 def memory_reads(network: PreTrainedModel) -> dict[str, Callable[[], float]]:

@@ -12,9 +12,10 @@ import torch
 
 from intrinsics.adapter import Adapter, LowRank
 from intrinsics.checkpoint import Progress, resolve
+from intrinsics.device import use_threads
 from intrinsics.errors import RequestError
 from intrinsics.kv import Branch
-from intrinsics.model import Model, Row, use_threads
+from intrinsics.model import Model, Row
 
 from .measure import check_sizes, machine, plain_network, timed
 from .peft_peer import PeftPeer, require_peft
