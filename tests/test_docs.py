@@ -99,7 +99,7 @@ def test_links_of_the_documents_lead_somewhere() -> None:
 
 def test_the_tables_of_the_readme_are_those_that_were_measured() -> None:
     tables = runpy.run_path(str(ROOT / "benchmarks" / "tables.py"))
-    for name in ("speed", "quality"):
+    for name in ("speed", "decode", "concurrency", "flow", "quality"):
         table = tables[name](RESULTS)
         assert table in README, f"run benchmarks/tables.py and put this in the README:\n{table}"
 
@@ -108,8 +108,12 @@ def test_the_tables_of_architectures_are_those_of_the_code() -> None:
     text = (ROOT / "docs" / "architectures.md").read_text()
     supported, refused = text.split("## Refused")
     rows = [line.strip("|").split(" | ") for line in supported.splitlines() if "| `" in line]
-    told = {name.strip(" `"): path for name, _, path, _ in rows}
-    assert told == {name: Model(tiny_network(name)).attention_path for name in NETWORKS}
+    told = {name.strip(" `"): (forward, path) for name, _, forward, path, _ in rows}
+    models = {name: Model(tiny_network(name)) for name in NETWORKS}
+    assert told == {
+        name: ("direct" if model.direct else "transformers", model.attention_path)
+        for name, model in models.items()
+    }
     assert re.findall(r"^\| `([^`]+)`", refused, re.MULTILINE) == list(REFUSED)
 
 

@@ -84,6 +84,7 @@ def run(
     forward = [seconds / share for seconds in first["ours_step"]]
     return {
         "tokens": tokens,
+        "contexts": list(contexts),
         "ratio_to_transformers": curve[0]["ratio_to_transformers"],
         "ratio_to_memory_read": ratio(forward, read),
         "watcher_overhead": ratio(watched["watched"], watched["free"]) - 1,
@@ -97,7 +98,8 @@ def run(
         "tokens_per_second": curve[0]["tokens_per_second"],
         "weight_bytes": sum(p.numel() * 4 for p in engine.model.network.parameters()),
         "curve": curve,
-        "raw": {**raw, "watcher": watched},
+        "raw": raw,
+        "raw_watcher": watched,
         "repetitions": repetitions,
         "machine": machine(),
     }
