@@ -134,7 +134,7 @@ class Kernel:
         out, lse = merge(out[:1], lse[:1], out[1:], lse[1:])
         if k.shape[2] % 2:
             last, value = k[:, :, -1:], v[:, :, -1:]
-            return merge(out, lse, value, (q * last).sum(-1).float() * self.scaling)
+            return merge(out, lse, value, (q.float() * last.float()).sum(-1) * self.scaling)
         return out, lse
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from .draft import Draft
@@ -104,9 +104,14 @@ class Conversation:
             self._append(Message(role="system", content=documents_text(block)), block)
 
     def _append(self, message: Message, documents: tuple[Document, ...]) -> None:
-        ids = self.chat.message((*self.roles, message.role), message.content)
-        self._ids.extend(ids)
-        self._entries.append(Entry(message, documents, len(self._ids)))
+        roles = self.roles
+        ids = self.chat.message((*roles, message.role), message.content)
+        with self.branch.tree.lock:  # meanwhile a reply may have begun, or another message come
+            self.check_idle()
+            if self.roles != roles:
+                raise ConversationError("two threads add to one conversation; let one do it")
+            self._ids.extend(ids)
+            self._entries.append(Entry(message, documents, len(self._ids)))
 
     def check_idle(self) -> None:
         """Raises: ConversationError: a reply is being generated, which will follow this past."""
@@ -149,13 +154,21 @@ class Conversation:
     def rewind(self, mark: int) -> None:
         """Go back to where `mark` was read; later documents go too. Changes: in place."""
         assert 0 <= mark <= len(self._entries), "a mark is read on this conversation before"
-        del self._entries[mark:]
-        self._truncate(self._entries[-1].end if self._entries else 0)
-
-    def draft(self, expected: int = 0) -> Draft:
-        """A private continuation, which holds its keys and values; see `Draft`."""
         with self.branch.tree.lock:
-            return Draft(self._ids, self.branch.fork(held=True), expected=expected)
+            self.check_idle()
+            del self._entries[mark:]
+            self._truncate(self._entries[-1].end if self._entries else 0)
+
+    def draft(self, ids: Sequence[int], expected: int = 0, later: int = 0) -> Draft:
+        """A private continuation of `ids`, which were this conversation's when it was asked.
+
+        It holds the keys and values it reads; see `Draft`.
+        """
+        with self.branch.tree.lock:
+            same = list(ids) == self._ids[: len(ids)]
+            branch = self.branch.fork(held=True) if same else self.branch.tree.branch()
+            branch.truncate(min(branch.length, len(ids)))
+            return Draft(ids, branch, expected=expected, later=later)
 
     def adopt(self, draft: Draft) -> None:
         """Keep what a draft has computed of this conversation's own tokens. Changes: the branch."""
@@ -169,10 +182,11 @@ class Conversation:
 
         Raises: ConversationError: one is being generated already, or there is nothing to answer.
         """
-        if not self._entries:
-            raise ConversationError("there is nothing to reply to; add a message first")
-        self.check_idle()
-        self._replying = True
+        with self.branch.tree.lock:
+            if not self._entries:
+                raise ConversationError("there is nothing to reply to; add a message first")
+            self.check_idle()
+            self._replying = True
 
     def drop_reply(self) -> None:
         """Give the open reply up: the conversation is as it was before."""

@@ -99,10 +99,15 @@ class TextStream:
             self.text = self._decode(self.ids)
         return self._release(len(self.text))
 
-    def rewind(self, count: int, text: str) -> None:
-        """Go back to the first `count` ids, behind which `text` had been released."""
+    @property
+    def shown(self) -> int:
+        """How much of the text is certain."""
+        return self._shown
+
+    def rewind(self, count: int, text: str, shown: int) -> None:
+        """Go back to the first `count` ids, which read `text`, certain up to `shown`."""
         del self.ids[count:]
-        self.text, self._shown, self.stopped = text, len(text), False
+        self.text, self._shown, self.stopped = text, shown, False
 
     def _cut(self) -> int:
         """How far the text is certain; ends the stream at a stop string."""

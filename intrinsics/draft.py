@@ -12,16 +12,24 @@ class Draft:
     """Token ids and a branch that follows them. The conversation it began from does not change.
 
     `adapter` is that of an ordinary LoRA, which acts from the first token on; else the tokens are
-    the base model's. `expected` more tokens will come after `ids`.
+    the base model's. `expected` more tokens will come after `ids`; `later` ones the same request
+    needs for drafts that follow this one.
     """
 
     def __init__(
-        self, ids: Iterable[int], branch: Branch, adapter: str | None = None, expected: int = 0
+        self,
+        ids: Iterable[int],
+        branch: Branch,
+        adapter: str | None = None,
+        *,
+        expected: int = 0,
+        later: int = 0,
     ) -> None:
         self.ids = list(ids)
         self.branch = branch
         self.adapter = adapter
         self.expected = expected
+        self.later = later
         self.reused = branch.length
         self.computed = 0
         self.forwards = 0
@@ -31,6 +39,15 @@ class Draft:
     def pending(self) -> tuple[int, ...]:
         """The ids whose keys and values are not computed yet."""
         return tuple(self.ids[self.branch.length :])
+
+    @property
+    def missing(self) -> int:
+        """Tokens it still needs memory for, to its end."""
+        branch, end = self.branch, len(self.ids) + self.expected
+        room, tail = branch.length, branch.tail
+        if tail is not None and branch.writes(tail, self.adapter):
+            room = tail.start + tail.capacity
+        return max(0, end - room) + self.later
 
     def truncate(self, length: int) -> None:
         """Drop the ids from `length` on, and their keys and values. Changes: in place."""

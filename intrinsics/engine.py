@@ -24,6 +24,7 @@ from .messages import Document, Message
 from .model import Model
 from .prompt import ChatFormat
 from .prove import Prover
+from .readout import Ids
 from .retention import Retention
 from .scheduler import Scheduler, Stats
 from .watch import Guard, Watch
@@ -148,7 +149,7 @@ class Engine:
 
         Raises: ContextTooLong: the conversation is longer than the model's context.
         """
-        return self._start(_prefill(conversation), timeout).result()
+        return self._start(_prefill(conversation, conversation.ids), timeout).result()
 
     def call(
         self,
@@ -255,8 +256,8 @@ class Engine:
         return job
 
 
-def _prefill(conversation: Conversation) -> Steps[Ledger]:
-    draft = conversation.draft()
+def _prefill(conversation: Conversation, ids: Ids) -> Steps[Ledger]:
+    draft = conversation.draft(ids)
     try:
         yield Want(draft)
         conversation.adopt(draft)

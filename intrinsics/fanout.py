@@ -19,6 +19,8 @@ from .model import Row
 from .readout import Ids, calibrated
 from .spec import Definition
 
+LATER_TOKENS = 32  # what segments may round up, for a draft and the one before it
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -154,7 +156,9 @@ def fan_out(conversation: Conversation, calls: Sequence[Call]) -> Steps[FanOut]:
 
     What the conversation lacked is kept, what the intrinsics compute is dropped.
     """
-    draft = conversation.draft()
+    ordinary = [call for call in calls if not call.intrinsic.activated]
+    later = max((len(call.prompt) + LATER_TOKENS for call in ordinary), default=0)
+    draft = conversation.draft(calls[0].prefix, later=later)
     drafts = [draft]
     found: dict[str, Sequence[Tensor]] = {}
     try:
@@ -167,9 +171,8 @@ def fan_out(conversation: Conversation, calls: Sequence[Call]) -> Steps[FanOut]:
         conversation.adopt(draft)
         for call, logits in zip(light, split(light, got.rows), strict=True):
             found[call.intrinsic.name] = logits
-        for call in calls:
-            if not call.intrinsic.activated:
-                found[call.intrinsic.name] = yield from _ordinary(call, drafts)
+        for call in ordinary:
+            found[call.intrinsic.name] = yield from _ordinary(call, drafts)
         base = draft.ledger() if draft.computed else Ledger()
         cost = Ledger(
             forwards=sum(one.forwards for one in drafts), seconds=sum(one.seconds for one in drafts)
@@ -189,6 +192,7 @@ def _ordinary(call: Call, drafts: list[Draft]) -> Steps[Sequence[Tensor]]:
     draft = Draft(call.prompt[:-1], branch, adapter=call.intrinsic.name)
     drafts.append(draft)
     got = yield Want(draft, rows=lambda after: rows_of([call], branch, after), tokens=call.tokens)
+    draft.release()  # the next LoRA needs the memory
     return got.rows
 
 

@@ -63,7 +63,11 @@ class Generation(Iterator[str], AsyncIterator[str]):
         """The next piece of text, waited for in a task."""
         if not self._open:
             raise StopAsyncIteration
-        piece = await self._pieces.next()
+        try:
+            piece = await self._pieces.next()
+        except BaseException:
+            self.close()  # the task was cancelled: nobody will read on
+            raise
         if piece is None:
             self._end()
             raise StopAsyncIteration
@@ -90,6 +94,7 @@ class Generation(Iterator[str], AsyncIterator[str]):
             if self._open:
                 self._open = False
                 self._job.cancel()
+                self._job.discard(lambda written: written.draft.release())
                 self._conversation.drop_reply()
                 self._pieces.put(None)  # for a reader that waits
 

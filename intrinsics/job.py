@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+import traceback
 from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import CancelledError as FutureCancelled
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -73,6 +74,8 @@ class Job(Generic[T]):
         """Wait for the result. Raises: what the request met; TimedOut, Cancelled."""
         try:
             return self._future.result()
+        except FutureCancelled as error:
+            raise Cancelled("the request was cancelled") from error
         except BaseException:
             self.cancel()  # interrupted while waiting: nobody will ask again
             raise
@@ -90,11 +93,6 @@ class Job(Generic[T]):
         """Give it up: its rows are freed before the next forward. Safe from any thread."""
         self._given_up = True
 
-    @property
-    def done(self) -> bool:
-        """Whether it has a result or an error."""
-        return self._future.done()
-
     def overdue(self) -> Exception | None:
         """The reason why it should not go on, if there is one."""
         if self._given_up or self._future.cancelled():
@@ -103,17 +101,18 @@ class Job(Generic[T]):
             return TimedOut(f"the request was not done within {self.timeout:g} seconds")
         return None
 
-    def wait(self, seconds: float | None) -> bool:
-        """Wait at most that long; return whether it is done."""
-        try:
-            self._future.exception(seconds)
-        except FutureTimeout:
-            return False
-        return True
-
     def when_done(self, put: Callable[[None], None]) -> None:
         """Call `put(None)` once there is a result or an error, from the thread that knows first."""
         self._future.add_done_callback(lambda _: put(None))
+
+    def discard(self, release: Callable[[T], object]) -> None:
+        """Let go of a result that nobody will take, now or when it comes."""
+
+        def done(future: Future[T]) -> None:
+            if not future.cancelled() and future.exception() is None:
+                release(future.result())
+
+        self._future.add_done_callback(done)
 
     def finish(self, value: T) -> None:
         """Hand over the result. Called by the scheduler."""
@@ -123,5 +122,6 @@ class Job(Generic[T]):
     def fail(self, error: BaseException) -> None:
         """Undo what the request began, and hand over the error. Called by the scheduler."""
         self.steps.close()
+        traceback.clear_frames(error.__traceback__)  # they hold keys and values
         if self._future.set_running_or_notify_cancel():
             self._future.set_exception(error)

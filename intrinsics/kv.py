@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import RLock
+from typing import TypeVar
 from weakref import WeakSet
 
 import torch
 from torch import Tensor
+
+T = TypeVar("T")
 
 _GRANULE_TOKENS = 16
 _GROWTH = 1.25  # a grown segment is copied once; a quarter of slack keeps that rare and small
@@ -30,6 +34,7 @@ class Segment:
         self.length = 0
         self.capacity = 0
         self.ids: list[int] = []
+        self.token_bytes = 0
         self.keys: list[Tensor] = []
         self.values: list[Tensor] = []
         self.branches: WeakSet[Branch] = WeakSet()
@@ -45,25 +50,24 @@ class Segment:
     @property
     def allocated_bytes(self) -> int:
         """Memory held by this segment's keys and values."""
-        return sum(t.numel() * t.element_size() for t in (*self.keys, *self.values))
+        return self.capacity * self.token_bytes
 
     def needed_end(self, held_only: bool = False) -> int:
         """The position up to which some branch (or only a held one) or child still reads it."""
-        ends = [b.length + b.reserved for b in self.branches if b.held or not held_only]
-        return max([self.start, *ends, *(child.start for child in self.children)])
+        branches, children = snapshot(self.branches), snapshot(self.children)
+        ends = [b.length + b.reserved for b in branches if b.held or not held_only]
+        return max([self.start, *ends, *(child.start for child in children)])
 
-    def room_for(self, tokens: int, ahead: int = 0) -> int:
-        """The capacity that `tokens` more ask for, in tokens; `ahead` more are expected soon."""
+    def grow(self, tokens: int, ahead: int | None = None) -> None:
+        """Make room for `tokens` more. Changes: the segment, in place; what it holds stays.
+
+        `ahead` more are expected soon, and none beyond them; None: how many is unknown.
+        """
         needed = self.length + tokens
-        if needed <= self.capacity:
-            return self.capacity
-        grown = int(self.capacity * _GROWTH) if self.length else 0
-        return _granules(max(needed + ahead, grown))
-
-    def grow(self, tokens: int, ahead: int = 0) -> None:
-        """Make room for `tokens` more. Changes: the segment, in place; what it holds stays."""
-        self._resize(self.room_for(tokens, ahead))
-        self.length += tokens
+        if needed > self.capacity:
+            slack = int(self.capacity * _GROWTH) if ahead is None and self.length else 0
+            self._resize(_granules(max(needed + (ahead or 0), slack)))
+        self.length = needed
 
     def trim(self, end: int) -> None:
         """Give up what lies from position `end` on, and the room behind. Changes: in place."""
@@ -72,16 +76,10 @@ class Segment:
         self._resize(_granules(self.length))
 
     def _resize(self, capacity: int) -> None:
-        if capacity != self.capacity:
-            self.capacity = capacity
-            self.keys = [self._moved(k) for k in self.keys]
-            self.values = [self._moved(v) for v in self.values]
-
-    def _moved(self, old: Tensor) -> Tensor:
-        new = old.new_empty(old.shape[0], self.capacity, old.shape[2])
-        kept = min(self.capacity, old.shape[1])
-        new[:, :kept] = old[:, :kept]
-        return new
+        if capacity != self.capacity:  # all is moved or, where memory ends, nothing
+            keys = [_moved(k, capacity) for k in self.keys]
+            values = [_moved(v, capacity) for v in self.values]
+            self.keys, self.values, self.capacity = keys, values, capacity
 
     def write(self, layer: int, offset: int, keys: Tensor, values: Tensor) -> None:
         """Store one layer's keys and values at `offset`. Layers must come in ascending order.
@@ -91,6 +89,7 @@ class Segment:
         if layer == len(self.keys):
             self.keys.append(keys.new_empty(keys.shape[0], self.capacity, keys.shape[2]))
             self.values.append(values.new_empty(values.shape[0], self.capacity, values.shape[2]))
+            self.token_bytes += sum(x[:, 0].numel() * x.element_size() for x in (keys, values))
         self.keys[layer][:, offset : offset + keys.shape[1]] = keys
         self.values[layer][:, offset : offset + values.shape[1]] = values
 
@@ -177,25 +176,33 @@ class Branch:
                 raise ValueError(f"cannot truncate a branch of {self.length} tokens to {length}")
             self._move(self.tail, length)
 
-    def reserve(self, tokens: int, owner: str | None = None, ahead: int = 0) -> Slot:
+    def reserve(self, tokens: int, owner: str | None = None, ahead: int | None = None) -> Slot:
         """Room for `tokens` more, in the tail where nobody else reads on, else in a new segment.
 
-        Nothing is visible before `Slot.commit`. `ahead` more tokens are expected soon.
+        Nothing is visible before `Slot.commit`. `ahead` as for `Segment.grow`.
         """
         with self.tree.lock:
             assert self.reserved == 0, "a branch appends once at a time"
             segment = self.tail
-            fits = segment is not None and segment.owner == owner
-            if segment is not None and fits and segment.needed_end() <= self.length:
+            if segment is not None and self.writes(segment, owner):
                 segment.length = self.length - segment.start
                 del segment.ids[segment.length :]
             else:
                 segment = Segment(self.tree, segment, self.length, owner)
                 segment.branches.add(self)
             offset = segment.length
-            segment.grow(tokens, ahead)
+            try:
+                segment.grow(tokens, ahead)
+            except BaseException:
+                if segment is not self.tail:
+                    segment.branches.discard(self)
+                raise
             self.reserved = tokens
             return Slot(self, segment, offset, tokens)
+
+    def writes(self, segment: Segment, owner: str | None = None) -> bool:
+        """Whether it may go on inside that segment, because nobody reads beyond its end."""
+        return segment.owner == owner and segment.needed_end() <= self.length
 
 
 class KVTree:
@@ -217,7 +224,7 @@ class KVTree:
     def allocated_bytes(self) -> int:
         """Memory held by the keys and values of every live segment."""
         with self.lock:
-            return sum(segment.allocated_bytes for segment in self.segments)
+            return sum(segment.allocated_bytes for segment in snapshot(self.segments))
 
     def check_integrity(self) -> None:
         """Assert what must hold at any time between two forwards."""
@@ -232,6 +239,20 @@ class KVTree:
                 assert branch.tail is segment and branch.reserved == 0
                 assert segment.start < branch.length <= segment.end
                 assert sum(used for _, used in branch.path()) == branch.length
+
+
+def _moved(old: Tensor, capacity: int) -> Tensor:
+    new = old.new_empty(old.shape[0], capacity, old.shape[2])
+    kept = min(capacity, old.shape[1])
+    new[:, :kept] = old[:, :kept]
+    return new
+
+
+def snapshot(members: WeakSet[T]) -> list[T]:
+    """The live members. Another thread may drop its last reference to one meanwhile."""
+    while True:
+        with suppress(RuntimeError):
+            return list(members)
 
 
 def _granules(tokens: int) -> int:

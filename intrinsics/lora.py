@@ -160,14 +160,15 @@ def _side_by_side(rows: Sequence[Adapted]) -> _Active:
     tokens: dict[str, list[Tensor]] = {}
     for row in rows:
         tokens.setdefault(row.adapter, []).append(row.tokens)
-    lists = [torch.cat(parts) for parts in tokens.values()]
+    names = tuple(sorted(tokens))  # one order, so that the stacked weights are found again
+    lists = [torch.cat(tokens[name]) for name in names]
     most = max(len(part) for part in lists)
     index = lists[0].new_zeros(len(lists), most)
     real = torch.zeros_like(index, dtype=torch.bool)
     for i, part in enumerate(lists):
         index[i, : len(part)] = part
         real[i, : len(part)] = True
-    return _Active(tuple(tokens), index, real.flatten().nonzero()[:, 0], index[real])
+    return _Active(names, index, real.flatten().nonzero()[:, 0], index[real])
 
 
 def _stack(lows: Sequence[Sequence[LowRank | None]], linears: Sequence[nn.Linear]) -> _Stack:

@@ -37,7 +37,7 @@ class Row:
     It reads `branch`, then the new tokens of row `after` (and of those that one comes after),
     then its own. `adapter` acts from its token `active_from` on. `read` lists the tokens whose
     logits are wanted; with `store` the keys and values are appended to the branch, which expects
-    `ahead` more tokens soon.
+    `ahead` more tokens soon (None: unknown).
     """
 
     tokens: tuple[int, ...]
@@ -47,7 +47,7 @@ class Row:
     active_from: int = 0
     read: tuple[int, ...] = ()
     store: bool = False
-    ahead: int = 0
+    ahead: int | None = None
 
 
 class Model:
@@ -155,11 +155,13 @@ class Model:
         Raises: ContextTooLong: a row would end beyond the model's context.
         """
         packed = _Packed(rows)
-        self._check_end(max(span.position + span.tokens for span in packed.spans))
+        self.check_fits(max(span.position + span.tokens for span in packed.spans))
         stored = [(row, span) for row, span in packed if row.store]
         with self.lock:
-            slots = [(span, _reserve(row)) for row, span in stored]
+            slots: list[tuple[Span, Slot]] = []
             try:
+                for row, span in stored:
+                    slots.append((span, _reserve(row)))
                 logits = self._run(packed, slots)
             except BaseException:
                 for _, slot in slots:
@@ -184,7 +186,7 @@ class Model:
 
         Changes: the branch. Raises: ContextTooLong: before anything is computed.
         """
-        self._check_end(branch.length + len(tokens))
+        self.check_fits(branch.length + len(tokens))
         rest = tuple(tokens)
         while len(rest) > PREFILL_CHUNK_TOKENS:
             self.forward([Row(rest[:PREFILL_CHUNK_TOKENS], branch, store=True)])
@@ -233,8 +235,12 @@ class Model:
         if type(self.network).__name__ not in CLASSES or self.network.dtype not in PROBE_TOLERANCE:
             return None
         expected = self._probe()
-        self._direct = Direct(self.network, self.bank, told)
-        apart = float((self._probe() - expected).abs().max() / expected.abs().max())
+        try:
+            self._direct = Direct(self.network, self.bank, told)
+            found = self._probe()
+        except (AttributeError, RuntimeError, TypeError, ValueError):  # not built as its class is
+            return None
+        apart = float((found - expected).abs().max() / expected.abs().max())
         return self._direct if apart < PROBE_TOLERANCE[expected.dtype] else None
 
     def _probe(self) -> Tensor:
@@ -246,7 +252,8 @@ class Model:
         rows += [Row(ids[n:], branch, 0, read=(0,)) for n in (13, 20)]
         return torch.cat(self.forward(rows))
 
-    def _check_end(self, longest: int) -> None:
+    def check_fits(self, longest: int) -> None:
+        """Raises: ContextTooLong: so many tokens are more than the model's context."""
         if longest > self.context_tokens:
             raise ContextTooLong(
                 f"{longest} tokens do not fit into the model's context of {self.context_tokens}; "

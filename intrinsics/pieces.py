@@ -34,9 +34,11 @@ class Pieces:
                 return self._queue.get_nowait()
             arrival = loop.create_future()
             self._task = (loop, arrival)
-            if self._queue.empty():  # what came before the line above woke nobody
-                await arrival
-            self._task = None
+            try:
+                if self._queue.empty():  # what came before the line above woke nobody
+                    await arrival
+            finally:
+                self._task = None
 
 
 def _wake(arrival: asyncio.Future[None]) -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .attention import ATTENTION
-from .errors import ProofError
+from .errors import ProofError, RequestError
 from .fanout import Verdict
 from .lora import Adapted
 from .model import Model
@@ -29,7 +29,14 @@ class Prover:
     """Computes results from scratch with one model and compares."""
 
     def __init__(self, model: Model) -> None:
+        """Raises: RequestError: rounding in less than float32 would look like an error."""
+        if model.network.dtype != torch.float32:
+            raise RequestError(f"prove needs float32, not {model.network.dtype}")
         self.model = model
+        able = (
+            getattr(model.network, "_supports_sdpa", False) and "soft" not in model.attention_path
+        )
+        self._attention = "sdpa" if able and "sinks" not in model.attention_path else "eager"
 
     @torch.inference_mode()
     def logits(
@@ -54,7 +61,7 @@ class Prover:
     def _plain(self) -> Iterator[None]:
         """transformers' own attention in place of ours; nothing else computes meanwhile."""
         with self.model.lock:
-            self.model.network.set_attn_implementation("sdpa")
+            self.model.network.set_attn_implementation(self._attention)
             try:
                 yield
             finally:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .errors import MemoryBudgetError, RequestError
-from .kv import Branch, KVTree, Segment
+from .kv import Branch, KVTree, Segment, snapshot
 
 MIN_SHARED_TOKENS = 32  # a shorter match costs more, as one more segment to read, than it saves
 _SHARE_OF_MEMORY = 4
@@ -89,7 +89,7 @@ class Retention:
 
     def _onward(self, tail: Segment | None, at: int) -> list[Segment]:
         """The segments that hold a token at position `at` after the path that ends in `tail`."""
-        children = self.tree.roots if tail is None else tail.children
+        children = snapshot(self.tree.roots if tail is None else tail.children)
         onward = [s for s in children if s.start == at and s.owner is None]
         if tail is not None and tail.owner is None and tail.end > at:
             onward.append(tail)
@@ -107,7 +107,7 @@ class Retention:
                 if not freed:
                     raise MemoryBudgetError(
                         f"{bytes_needed / 2**20:.1f} MiB of keys and values do not fit beside the "
-                        f"{held / 2**20:.1f} MiB in use by other requests (budget "
+                        f"{held / 2**20:.1f} MiB that requests are reading (budget "
                         f"{self.budget / 2**20:.1f} MiB); wait for them, ask for fewer tokens or "
                         f"give the engine a larger kv_budget"
                     )
@@ -123,7 +123,7 @@ class Retention:
         """Give up what of a segment nobody holds; return the bytes that became free."""
         before, end = segment.allocated_bytes, segment.needed_end(held_only=True)
         if end == segment.start:
-            for branch in list(segment.branches):
+            for branch in snapshot(segment.branches):
                 branch.truncate(segment.start)
             self._recent.pop(segment, None)
             self._evictions += 1
@@ -132,7 +132,7 @@ class Retention:
             self.tree.segments.discard(segment)
             return max(before, 1)
         if end < segment.end:
-            for branch in list(segment.branches):
+            for branch in snapshot(segment.branches):
                 branch.truncate(min(branch.length, end))
             segment.trim(end)
             self._evictions += 1

@@ -13,6 +13,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,9 +28,10 @@ from .retention import MIN_SHARED_TOKENS, KVStats, Retention
 
 IDLE_CHUNK_TOKENS = 512  # of prefill in a round in which nobody decodes
 BUSY_CHUNK_TOKENS = 96  # when somebody does: the round stays short, and loses nothing per token
-FORWARD_TOKENS = 16384  # rows that can't be cut must fit into one forward's activations
+FORWARD_TOKENS = 4096  # of one forward, whose activations take memory too
 LIGHT_TOKENS = 16  # so few pending tokens ride on any round
 MAX_ACTIVE = 64
+_ROOM_SECONDS = 0.005  # between two looks of a task that waits for room
 
 
 @dataclass(frozen=True)
@@ -82,16 +84,17 @@ class Scheduler:
                 if error is not None:
                     raise TimedOut(f"{error}: {self.queue} others were before it") from None
                 self._changed.wait(_left(job))
-            self._waiting.append(job)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
-                self._threads[:] = [self._thread]
-                self._thread.start()
-            self._changed.notify_all()
+                thread = threading.Thread(target=self._run, name="engine", daemon=True)
+                thread.start()  # it waits for the lock; where it can't start, no job is lost
+                self._threads[:] = [thread]
+                self._thread = thread
+            self._waiting.append(job)
 
     async def room(self) -> None:
-        """Wait, in a task, until a job can be taken in without blocking."""
-        await asyncio.get_running_loop().run_in_executor(None, self._wait_for_room)
+        """Wait, in a task, until a job can be taken in without blocking the loop."""
+        while self._full():
+            await asyncio.sleep(_ROOM_SECONDS)
 
     def stats(self) -> Stats:
         """What it is doing now."""
@@ -102,10 +105,6 @@ class Scheduler:
 
     def _full(self) -> bool:
         return len(self._waiting) + len(self._active) >= self.queue
-
-    def _wait_for_room(self) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: not self._full())
 
     @torch.inference_mode()
     def _run(self) -> None:
@@ -121,7 +120,8 @@ class Scheduler:
                 self._waiting.clear()
                 self._changed.notify_all()
             for job in left:
-                job.fail(error)
+                with suppress(Exception):
+                    job.fail(error)
             raise
 
     def _take_in(self) -> bool:
@@ -131,9 +131,14 @@ class Scheduler:
             if self._halted.is_set() or not (self._waiting or self._active):
                 self._thread = None
                 return False
+            late = [(job, error) for job in self._waiting if (error := job.overdue())]
+            for job, _ in late:
+                self._waiting.remove(job)
             room = MAX_ACTIVE - len(self._active)
             fresh = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
             self._active.extend(fresh)
+        for job, error in late:
+            job.fail(error)
         for job in list(self._active):
             error = job.overdue()
             if error is not None:
@@ -147,6 +152,7 @@ class Scheduler:
         before = job.want
         try:
             job.want = job.steps.send(got)  # type: ignore[arg-type]
+            self._check(job.want)
             if before is None or before.draft is not job.want.draft:
                 self._admit(job.want)
         except StopIteration as end:
@@ -159,22 +165,23 @@ class Scheduler:
         self._active.remove(job)
         job.fail(error)
 
-    def _admit(self, want: Want) -> None:
-        """Find shared prefixes, then make sure that all drafts fit to their ends.
-
-        Raises: MemoryBudgetError: this one does not; RequestError: too many rows.
-        """
+    def _check(self, want: Want) -> None:
+        """Raises: ContextTooLong; RequestError: more rows than fit into a forward."""
+        self.model.check_fits(len(want.draft.ids))
         if want.tokens > FORWARD_TOKENS:
             raise RequestError(
                 f"{want.tokens} tokens of intrinsics and labels do not fit into one forward of "
                 f"{FORWARD_TOKENS}; ask fewer intrinsics at once or shorten their instructions"
             )
+
+    def _admit(self, want: Want) -> None:
+        """Find shared prefixes, then make sure that all drafts fit to their ends.
+
+        Raises: MemoryBudgetError: this one does not.
+        """
         self._advance(want)
-        drafts = [job.want.draft for job in self._active if job.want is not None]
-        missing = sum(
-            len(draft.ids) + draft.expected - draft.branch.length + LIGHT_TOKENS
-            for draft in {id(draft): draft for draft in (*drafts, want.draft)}.values()
-        )
+        drafts = {id(job.want.draft): job.want.draft for job in self._active if job.want}
+        missing = sum(draft.missing + LIGHT_TOKENS for draft in drafts.values())
         self.retention.make_room(missing * self.model.token_bytes)
 
     def _advance(self, want: Want) -> None:
@@ -191,9 +198,16 @@ class Scheduler:
         for job in self._active:
             pending = len(_wanted(job).draft.pending)
             (light if pending <= LIGHT_TOKENS else heavy).append(job)
-        parts = [_part(job, FORWARD_TOKENS) for job in light]
-        decoding = any(_wanted(job).read for job in light)
-        used = sum(len(row.tokens) for part in parts for row in part.rows)
+        parts: list[_Part] = []
+        used = 0
+        for job in light:  # the oldest first; who finds no room comes in the next round
+            cost = len(_wanted(job).draft.pending) + _wanted(job).tokens
+            if not parts or used + cost <= FORWARD_TOKENS:
+                parts.append(_part(job, FORWARD_TOKENS))
+                used += cost
+        decoding = any(_wanted(part.job).read for part in parts)
+        if used > FORWARD_TOKENS // 2:
+            return parts
         room = max((BUSY_CHUNK_TOKENS if decoding else IDLE_CHUNK_TOKENS) - used, LIGHT_TOKENS)
         return parts + self._chunks(heavy, room)
 
@@ -210,8 +224,9 @@ class Scheduler:
             draft = want.draft
             start = (draft.branch.tail, draft.branch.length, draft.pending[:MIN_SHARED_TOKENS])
             if draft.adapter is not None or start not in begun:
-                begun.add(start)
                 ready.append(job)
+            if draft.adapter is None:
+                begun.add(start)
         ready[1:] = sorted(ready[1:], key=lambda job: len(_wanted(job).draft.pending))
         parts: list[_Part] = []
         for job in ready:
@@ -268,8 +283,9 @@ def _part(job: Job[Any], room: int) -> _Part:
     """As much of what a job wants as fits into `room` tokens of prefill."""
     want = _wanted(job)
     draft, pending = want.draft, want.draft.pending
-    chunk = pending[:room]
-    whole = len(chunk) == len(pending)
+    whole = len(pending) <= room and len(pending) + want.tokens <= max(room, FORWARD_TOKENS // 2)
+    # what is read later is left for later: the last chunk has all tokens that are read
+    chunk = pending if whole else pending[: min(room, len(pending) - max(want.read, 1))]
     rows: list[Row] = []
     if chunk:
         read = tuple(range(len(chunk) - want.read, len(chunk))) if whole else ()

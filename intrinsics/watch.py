@@ -20,6 +20,7 @@ from .kv import Branch
 from .located import unknown
 from .messages import Message
 from .model import Row
+from .readout import Ids
 
 Reaction = Literal["note", "again", "stop", "raise"]
 _SENTENCE_END = re.compile(r"[.!?\u2026\u3002\uff01\uff1f][\"'\u201d\u2019)\]]*\s*$|\n\s*$")
@@ -92,7 +93,7 @@ class Guard:
         conversation: Conversation,
         sampling: Sampling,
     ) -> None:
-        """`ready` are the watchers' intrinsics, in their order.
+        """`ready` are the watchers' intrinsics, in their order. `tokens` is the longest look.
 
         Raises: RequestError, ConversationError: a watcher that can't judge this reply.
         """
@@ -103,6 +104,8 @@ class Guard:
         self._tail = tuple(conversation.chat.reply_tail(conversation.roles))
         for watcher, intrinsic in zip(watch.watchers, ready, strict=True):
             self._check(watcher, intrinsic, sampling)
+        empty = self._calls(".", ())
+        self.tokens = max(call.tokens for call in empty)
 
     def _check(self, watcher: Watcher, intrinsic: Intrinsic, sampling: Sampling) -> None:
         definition, name = intrinsic.definition, intrinsic.name
@@ -136,6 +139,9 @@ class Guard:
 
     def look(self, text: str, draft: Draft) -> Look:
         """The rows that judge `text`, which the draft ends with."""
+        return Look(self.watch.watchers, self._calls(text, tuple(draft.ids)), draft)
+
+    def _calls(self, text: str, ids_so_far: Ids) -> list[Call]:
         messages = (*self._messages, Message(role="assistant", content=text))
         calls = []
         for watcher, intrinsic in zip(self.watch.watchers, self._ready, strict=True):
@@ -143,8 +149,8 @@ class Guard:
                 messages, self._documents, watcher.arguments
             )
             ids = (*self._tail, *self._chat.text(instruction))
-            calls.append(Call(intrinsic, ids, tuple(draft.ids)))
-        return Look(self.watch.watchers, calls, draft)
+            calls.append(Call(intrinsic, ids, ids_so_far))
+        return calls
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from .conversation import Conversation
@@ -49,27 +50,32 @@ class Written:
 
 @dataclass(frozen=True)
 class _Good:
-    """A point of the reply that passed: where it is, and the logits that follow it."""
+    """A point of the reply that passed, and the logits that follow it."""
 
-    ids: int
+    ids: tuple[int, ...]
     tokens: int
     text: str
+    shown: int
     logits: Tensor
 
 
 class _Text:
     """A reply as far as it is written, on its draft.
 
-    `logits` follow its last token; `followed[i]` are those its i-th token was chosen from. `ahead`
-    are guessed tokens whose keys and values are computed, each with the logits that follow it.
+    `logits` follow its last token. `ahead` are guessed tokens whose keys and values are computed,
+    each with the logits that follow it. `proof[i]`, where it is kept, are the logits that its i-th
+    token was chosen from.
     """
 
-    def __init__(self, chat: ChatFormat, draft: Draft, sampling: Sampling, limit: int) -> None:
+    def __init__(
+        self, chat: ChatFormat, draft: Draft, sampling: Sampling, limit: int, proven: bool
+    ) -> None:
         self.draft = draft
         self.head = len(draft.ids)
         self.stream = TextStream(chat, sampling.stop)
         self.finish: Finish | None = None
-        self.followed: list[Tensor] = []
+        self.logits = torch.empty(0)
+        self.proof: list[Tensor] | None = [] if proven else None
         self.ahead: list[tuple[int, Tensor]] = []
         self.tries = 0
         self._sampling = sampling
@@ -84,10 +90,11 @@ class _Text:
         """How many more tokens it may have."""
         return self._limit - len(self.stream.ids)
 
-    @property
-    def logits(self) -> Tensor:
-        """What follows the last token."""
-        return self.followed[-1]
+    def follow(self, logits: Tensor) -> None:
+        """Know what follows the last token: a copy, not a view of a whole batch's logits."""
+        self.logits = logits
+        if self.proof is not None:
+            self.proof.append(logits)
 
     def take(self, ends: frozenset[int]) -> str:
         """Choose the next token, or find that the reply ends here; return what text is certain."""
@@ -97,6 +104,7 @@ class _Text:
             return self.stream.flush()
         self._known = self._as_guessed(token)
         self.draft.ids.append(token)
+        self.draft.expected = self.left - 1
         piece = self.stream.push(token)
         if self.stream.stopped:
             self.finish = "stop"
@@ -108,15 +116,16 @@ class _Text:
     def step(self) -> Steps[None]:
         """Find what follows the last token: computed as a guess before, or now with new guesses."""
         if self._known is not None:
-            self.followed.append(self._known)
+            self.follow(self._known)
             return
         guesses = self._guesser.guess(self.draft.ids, self.left - 1)
         self._guessed = len(guesses)
         self.draft.ids += guesses
         got = yield Want(self.draft, read=1 + len(guesses))
         del self.draft.ids[len(self.draft.ids) - len(guesses) :]
-        self.followed.append(got.next[0])
-        self.ahead = list(zip(guesses, got.next[1:], strict=True))
+        following = got.next.clone()
+        self.follow(following[0])
+        self.ahead = list(zip(guesses, following[1:], strict=True))
 
     def look(self, rows: Callable[[int | None], Sequence[Row]], tokens: int) -> Steps[Got]:
         """Compute other rows after the text so far, and in the same forward what follows it."""
@@ -124,7 +133,7 @@ class _Text:
         read = self.finish is None and self._known is None
         got = yield Want(self.draft, int(read), rows, tokens)
         if self.finish is None:
-            self.followed.append(got.next[0] if self._known is None else self._known)
+            self.follow(got.next[0].clone() if self._known is None else self._known)
         return got
 
     def _as_guessed(self, token: int) -> Tensor | None:
@@ -150,18 +159,32 @@ class _Text:
         kept, ids = self.stream.kept_ids(), self.stream.ids
         pairs = enumerate(zip(kept, ids, strict=False))
         same = next((i for i, (a, b) in pairs if a != b), min(len(kept), len(ids)))
+        self._replace(kept, same)
+
+    def _replace(self, ids: Sequence[int], same: int) -> None:
+        """Let the reply be `ids`, whose first `same` are as they were."""
         self.draft.truncate(self.head + same)
-        self.draft.ids += kept[same:]
+        self.draft.ids += ids[same:]
+        if self.proof is not None:
+            del self.proof[same + 1 :]
 
     def here(self) -> _Good:
         """This point, to come back to."""
-        return _Good(len(self.draft.ids), len(self.stream.ids), self.stream.text, self.logits)
+        stream = self.stream
+        ids = tuple(self.draft.ids[self.head :])
+        return _Good(ids, len(stream.ids), stream.text, stream.shown, self.logits)
 
     def back(self, good: _Good) -> None:
-        """Be as at that point: ids, keys and values, text, and what follows."""
-        self.draft.truncate(good.ids)
-        self.stream.rewind(good.tokens, good.text)
-        self.followed[good.tokens :] = [good.logits]
+        """Be as at that point: ids, keys and values, text, and what follows.
+
+        The ids may have to grow too, where a stop string had cut them shorter than they were.
+        """
+        now = self.draft.ids[self.head :]
+        pairs = enumerate(zip(good.ids, now, strict=False))
+        same = next((i for i, (a, b) in pairs if a != b), min(len(good.ids), len(now)))
+        self._replace(good.ids, same)
+        self.stream.rewind(good.tokens, good.text, good.shown)
+        self.logits = good.logits
         self.ahead.clear()
         self.finish = None
 
@@ -187,13 +210,13 @@ class Writer:
     def run(self) -> Steps[Written]:
         """The steps of the request. Raises: ContextTooLong, ConversationError, Guarded."""
         limit = self._limit()
-        draft = self.conversation.draft(expected=limit)
+        draft = self.conversation.draft(self.conversation.ids, expected=limit)
         try:
             text = yield from self._write(draft, limit)
             if not text.stream.text.strip():
                 raise self._empty(text)
             if self.prover is not None:
-                self.prover.check_reply(draft.ids, text.head, text.followed)
+                self.prover.check_reply(draft.ids, text.head, text.proof or [])
         except BaseException:
             draft.release()
             raise
@@ -210,6 +233,8 @@ class Writer:
         talk, room = self.conversation, self.model.context_tokens
         chat = talk.chat
         frame = len(chat.reply_head(talk.roles)) + len(chat.reply_tail(talk.roles))
+        if self.guard is not None:
+            frame += self.guard.tokens
         limit = room - talk.length - frame
         if limit < 1:
             raise ContextTooLong(
@@ -223,8 +248,8 @@ class Writer:
         draft.ids += chat.reply_head(self.conversation.roles)
         if not draft.pending:  # a template that opens a reply with nothing
             draft.branch.truncate(draft.branch.length - 1)
-        text = _Text(chat, draft, self.sampling, limit)
-        text.followed.append((yield Want(draft, read=1)).next[0])
+        text = _Text(chat, draft, self.sampling, limit, self.prover is not None)
+        text.follow((yield Want(draft, read=1)).next[0].clone())
         good = text.here()
         ends = self.model.end_ids | {chat.end_id}
         while text.finish is None:
@@ -260,7 +285,7 @@ class Writer:
         if "raise" in tripped:
             raise Guarded(_why(found, "raise"))
         if not tripped - {"note"}:
-            self.show(text.stream.text[len(good.text) :])
+            self.show(text.stream.text[good.shown : text.stream.shown])
             return text.here() if text.finish is None else good
         text.back(good)
         if "stop" in tripped or text.tries == guard.watch.tries:

@@ -88,7 +88,7 @@ def _answer_all(engine: Engine, questions: list[Question], split: str) -> list[s
 def _answer(engine: Engine, talks: list[Conversation]) -> list[str]:
     chat, ends = engine.chat, engine.model.end_ids | {engine.chat.end_id}
     replies: list[list[int]] = [[] for _ in talks]
-    drafts = [talk.draft() for talk in talks]
+    drafts = [talk.draft(talk.ids) for talk in talks]
     for talk, draft in zip(talks, drafts, strict=True):
         draft.ids += chat.reply_head(talk.roles)
     active = list(range(len(talks)))
