@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from intrinsics.engine import Engine
 from intrinsics.errors import ConversationError, Guarded, TimedOut
 from intrinsics.kv import KVTree
 from intrinsics.messages import Message
+from intrinsics.model import Row
 from intrinsics.watch import Watch, Watcher
 
 LONG = Sampling(max_tokens=400)
@@ -110,6 +113,13 @@ def test_who_waits_in_line_is_late_when_its_time_has_come(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("intrinsics.scheduler.MAX_ACTIVE", 1)
+    real = engine.model.forward
+
+    def slow(rows: Sequence[Row]) -> list[torch.Tensor]:
+        time.sleep(0.01)  # 400 tokens take 4 seconds
+        return real(rows)
+
+    monkeypatch.setattr(engine.model, "forward", slow)
     running = engine.stream(talk_of(engine), LONG)
     next(running)
     with pytest.raises(TimedOut):
