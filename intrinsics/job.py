@@ -43,11 +43,13 @@ class Want:
 class Got:
     """The logits for a `Want`: `next` after the draft's last tokens, and those of its rows.
 
+    `beside` is how many other requests shared the forward.
     Shapes: next (want.read, vocabulary), rows[i] (len(row.read), vocabulary).
     """
 
     next: Tensor
     rows: Sequence[Tensor]
+    beside: int
 
 
 Steps = Generator[Want, Got, T]

@@ -7,6 +7,7 @@ recently used go first; what a request is reading never goes. What went is compu
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -118,6 +119,7 @@ class Retention:
         with self.tree.lock:
             while any(self._reclaim(segment) for segment in list(self._recent)):
                 pass
+        _give_back()
 
     def _reclaim(self, segment: Segment) -> int:
         """Give up what of a segment nobody holds; return the bytes that became free."""
@@ -149,6 +151,13 @@ class Retention:
                 shared_tokens=self._shared,
                 evictions=self._evictions,
             )
+
+
+def _give_back() -> None:
+    """Let the C library return what is free to the system; glibc keeps gigabytes otherwise."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    if trim is not None:
+        trim(0)
 
 
 def _common(kept: Sequence[int], first: int, ids: Sequence[int], at: int) -> int:

@@ -259,9 +259,9 @@ class Scheduler:
         seconds = time.perf_counter() - started
         for part in parts:
             own, logits = logits[: len(part.rows)], logits[len(part.rows) :]
-            self._deliver(part, own, seconds)
+            self._deliver(part, own, seconds, len(parts) - 1)
 
-    def _deliver(self, part: _Part, logits: Sequence[Tensor], seconds: float) -> None:
+    def _deliver(self, part: _Part, logits: Sequence[Tensor], seconds: float, beside: int) -> None:
         want = _wanted(part.job)
         want.draft.computed += part.pending
         want.draft.forwards += bool(part.rows)
@@ -271,7 +271,7 @@ class Scheduler:
         if part.whole:
             first = 1 if part.pending else 0
             following = logits[0] if first else torch.empty(0)
-            self._go_on(part.job, Got(following, logits[first:]))
+            self._go_on(part.job, Got(following, logits[first:], beside))
 
 
 def _wanted(job: Job[Any]) -> Want:

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 _WORDS = (3, 2)  # lengths of what must have occurred before, the longest first
-_FIRST_GUESSES, _MOST_GUESSES = 3, 7
+_FIRST_GUESSES = 3
+MOST_GUESSES = 7  # in all, of the requests that share a forward: in a crowd rows are not free
 _REST_TOKENS = 12  # without a guess, after some were all wrong
 
 
@@ -40,7 +41,7 @@ class Guesser:
     def came_true(self, guessed: int, right: int) -> None:
         """Guess more where all was right, less where much was wrong, and rest where all was."""
         if right == guessed:
-            self._guesses = min(_MOST_GUESSES, 2 * self._guesses)
+            self._guesses = min(MOST_GUESSES, 2 * self._guesses)
         elif right == 0:
             self._resting = _REST_TOKENS
             self._guesses = _FIRST_GUESSES

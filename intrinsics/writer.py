@@ -18,7 +18,7 @@ from .ledger import Ledger
 from .model import Model, Row
 from .prompt import ChatFormat
 from .prove import Prover
-from .speculation import Guesser
+from .speculation import MOST_GUESSES, Guesser
 from .watch import Check, Guard
 
 Finish = Literal["end", "stop", "length", "guarded"]
@@ -84,6 +84,7 @@ class _Text:
         self._guesser = Guesser()
         self._guessed = 0
         self._known: Tensor | None = None
+        self._beside = 0
 
     @property
     def left(self) -> int:
@@ -118,11 +119,13 @@ class _Text:
         if self._known is not None:
             self.follow(self._known)
             return
-        guesses = self._guesser.guess(self.draft.ids, self.left - 1)
+        most = min(self.left - 1, MOST_GUESSES // (1 + self._beside))
+        guesses = self._guesser.guess(self.draft.ids, most) if most else []
         self._guessed = len(guesses)
         self.draft.ids += guesses
         got = yield Want(self.draft, read=1 + len(guesses))
         del self.draft.ids[len(self.draft.ids) - len(guesses) :]
+        self._beside = got.beside
         following = got.next.clone()
         self.follow(following[0])
         self.ahead = list(zip(guesses, following[1:], strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import runpy
@@ -19,8 +20,11 @@ from chains.chain import Chain
 from chains.errors import ChainDefinitionError
 from chains.loader import read
 from intrinsics.catalogue import Catalogue
+from intrinsics.decode import Sampling
 from intrinsics.engine import Engine
+from intrinsics.messages import Message
 from intrinsics.model import Model
+from intrinsics.watch import Watch, Watcher
 from tiny_networks import NETWORKS, REFUSED, tiny_network
 
 ROOT = Path(__file__).parent.parent
@@ -48,7 +52,7 @@ def test_public_names_exist_once(package: Any) -> None:
 
 
 def test_the_chain_of_the_readme_is_the_same_in_python_and_yaml() -> None:
-    [code], [text] = blocks("python"), blocks("yaml")
+    code, [text] = blocks("python")[0], blocks("yaml")
     assert len(code.strip().splitlines()) <= 20
     names: dict[str, Any] = {"__name__": "readme"}
     exec(compile(code.split("engine =")[0], "README.md", "exec"), names)
@@ -70,6 +74,21 @@ def test_the_python_of_the_readme_runs(
 ) -> None:
     monkeypatch.setattr(Engine, "load", staticmethod(lambda: engine))
     exec(compile(blocks("python")[0], "README.md", "exec"), {"__name__": "readme"})
+    assert "Paris" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_pieces_of_python_in_the_readme_run(
+    engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, asynchronous, watched = blocks("python")
+    names: dict[str, Any] = {"Watch": Watch, "Watcher": Watcher, "Sampling": Sampling}
+    question = Message(role="user", content="What is the capital of France?")
+    names |= {"engine": engine, "conversation": engine.conversation([question])}
+    exec(compile(watched, "README.md", "exec"), names)
+    assert names["reply"].checks
+    exec(compile(asynchronous, "README.md", "exec"), names)
+    asyncio.run(names["answer"](engine, engine.conversation([question])))
     assert "Paris" in capsys.readouterr().out
 
 

@@ -100,9 +100,9 @@ def check_sizes(**sizes: int) -> None:
             raise RequestError(f"{name.replace('_', ' ')} = {size}; it must be at least 1")
 
 
-def load(progress: Progress | None) -> Engine:
+def load(progress: Progress | None, kv_budget: int | None = None) -> Engine:
     """The packaged model with the shipped intrinsics."""
-    return Engine.load(progress=progress)
+    return Engine.load(progress=progress, kv_budget=kv_budget)
 
 
 def plain_network() -> PreTrainedModel:

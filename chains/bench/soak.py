@@ -28,6 +28,7 @@ from .texts import passage
 WARM_SHARE = 0.05  # of the conversations, before the memory of the process counts
 PHASES = 4  # after the warm-up; at the end of each everything is dropped and weighed
 LONGEST_TOKENS, MOST_ACTIONS, REPLY_TOKENS = 160, 5, 6
+BUDGET_BYTES = 512 << 20  # of keys and values, so that much is evicted on the way
 _STATUS = Path("/proc/self/status")
 
 
@@ -42,7 +43,7 @@ def run(
     Raises: RequestError: absurd sizes.
     """
     check_sizes(conversations=conversations, threads=threads)
-    engine = load(progress)
+    engine = load(progress, BUDGET_BYTES)
     for name in engine.catalogue.names():
         engine.intrinsic(name)
     started = time.perf_counter()
@@ -70,6 +71,8 @@ def run(
         "kv_bytes_end": samples[-1]["kv_bytes"],
         "rss_growth_bytes": samples[-1]["rss_bytes"] - samples[0]["rss_bytes"],
         "warm_conversations": warm,
+        "kv_budget_bytes": BUDGET_BYTES,
+        "evictions": engine.stats().kv.evictions,
         "done": dict(sorted(done.items())),
         "seconds": time.perf_counter() - started,
         "raw": samples,

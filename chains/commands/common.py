@@ -72,9 +72,12 @@ def cache_directory() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "alora-chains"
 
 
-def load_engine(model: str | None, folders: Sequence[Path] | None) -> Engine:
+def load_engine(
+    model: str | None, folders: Sequence[Path] | None, *, prove: bool = False
+) -> Engine:
     """Load the engine, with a progress bar for what takes long. Offline unless a hub is named.
 
+    `prove`: it computes every result again from scratch, and compares.
     Raises: BaseModelError, TemplateError, RequestError.
     """
     if model is None or Path(model).expanduser().is_dir():
@@ -84,7 +87,11 @@ def load_engine(model: str | None, folders: Sequence[Path] | None) -> Engine:
         from intrinsics import Engine  # seconds, with torch
     with loading_bar() as progress:
         return Engine.load(
-            model, folders=tuple(folders or ()), cache=cache_directory(), progress=progress
+            model,
+            folders=tuple(folders or ()),
+            cache=cache_directory(),
+            progress=progress,
+            prove=prove,
         )
 
 

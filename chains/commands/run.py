@@ -18,7 +18,7 @@ from ..chain import Chain
 from ..chat import make_ready, read_document
 from ..errors import ChainRunError
 from ..inputs import RunInput, typed_inputs
-from ..render import Costs, badges, figures, in_words
+from ..render import DIM, Costs, badges, figures, in_words
 from ..screen import RunView, Screen
 from .common import (
     DocumentsOption,
@@ -141,20 +141,28 @@ def check(
     tokens: Annotated[
         bool, typer.Option("--tokens", help="With --json: the ids each verdict was read from.")
     ] = False,
+    prove: Annotated[
+        bool,
+        typer.Option(
+            "--prove",
+            help="Compute every verdict again from scratch, with no cache; exit with 1 where one "
+            "differs. Slow.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Fire intrinsics on a conversation, all in one fan-out."""
     catalogue = Catalogue(folders or ())
     names = [catalogue.get(intrinsic).name for intrinsic in intrinsics]
     request, values = given(input_, message, documents), split_arguments(arguments or ())
-    engine = load_engine(model, folders)
+    engine = load_engine(model, folders, prove=prove)
     conversation = engine.conversation(request.messages, request.documents)
     found = engine.fan_out(conversation, intrinsics, values)
     if as_json:
-        print_json(to_dict(found, tokens))
+        print_json(to_dict(found, tokens) | ({"proved": True} if prove else {}))
     else:
         outputs = [catalogue.get(intrinsic).output for intrinsic in intrinsics]
-        _show_verdicts(found, dict(zip(names, (o.positive for o in outputs), strict=True)))
+        _show_verdicts(found, dict(zip(names, (o.positive for o in outputs), strict=True)), prove)
 
 
 def split_arguments(given: list[str] | tuple[str, ...]) -> dict[str, dict[str, str]]:
@@ -169,7 +177,7 @@ def split_arguments(given: list[str] | tuple[str, ...]) -> dict[str, dict[str, s
     return values
 
 
-def _show_verdicts(found: FanOut, positive: dict[str, str | None]) -> None:
+def _show_verdicts(found: FanOut, positive: dict[str, str | None], proved: bool) -> None:
     screen, costs = Screen(sys.stdout), Costs(seconds=found.ledger.seconds)
     shown = []
     for verdict in found.verdicts:
@@ -185,6 +193,8 @@ def _show_verdicts(found: FanOut, positive: dict[str, str | None]) -> None:
         for line in badges(shown, screen.width, screen.glyphs):
             screen.print(line)
     screen.print(Text("  ") + figures(costs, screen.glyphs))
+    if proved:  # else an error has been raised
+        screen.line("proved: computed again from scratch, and the same", DIM)
 
 
 def to_dict(found: FanOut, tokens: bool) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from chains.cli import main
+from intrinsics.kv import Segment
 
 COMMANDS = ["demo", "run", "validate", "graph", "intrinsics", "check", "train", "eval", "bench"]
 RAG = {
@@ -171,6 +172,35 @@ def test_check_fires_all_in_one_forward_and_tells_the_tokens(tmp_path: Path) -> 
         assert sum(one["distribution"].values()) == pytest.approx(1)
     answer = answered("check", "certainty", "-i", written(path, {**RAG, "messages": TWO}), "--json")
     assert 0 <= answer["results"][0]["value"] <= 1
+
+
+@pytest.mark.slow
+def test_check_proves_its_verdicts(tmp_path: Path) -> None:
+    path = written(tmp_path / "in.json", RAG)
+    plain = answered("check", "safety", "answerability", "--input", path, "--json")
+    told = answered("check", "safety", "answerability", "--input", path, "--json", "--prove")
+    assert "proved" not in plain and told["proved"] is True
+    assert [one["distribution"] for one in told["results"]] == [
+        pytest.approx(one["distribution"], abs=1e-5) for one in plain["results"]
+    ]
+    done = chains("check", "safety", "-m", "How do I bake bread?", "--prove")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "  proved: computed again from scratch, and the same"
+
+
+@pytest.mark.slow
+def test_a_check_that_is_not_confirmed_fails(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The keys that a later chunk of the prefill reads are each a token too late."""
+    write = Segment.write
+    monkeypatch.setattr(
+        Segment, "write", lambda s, layer, at, keys, v: write(s, layer, at, keys.roll(1, 1), v)
+    )
+    monkeypatch.setattr("intrinsics.scheduler.IDLE_CHUNK_TOKENS", 32)
+    code, shown = failing(capsys, "check", "safety", "-m", "How do I bake bread? " * 8, "--prove")
+    assert code == 1
+    assert "computed from scratch" in shown
 
 
 @pytest.mark.slow
