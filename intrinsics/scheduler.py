@@ -247,14 +247,18 @@ class Scheduler:
                 for row in part.rows
             ]
         started = time.perf_counter()
+        failure: Exception | None = None
         try:
             logits = self.model.forward(rows) if rows else []
         except Exception as error:
-            if len(parts) == 1:
-                self._drop(parts[0].job, error)
-            else:
-                for part in parts:
-                    self._compute([part])
+            failure = error
+        if failure is not None and len(parts) == 1:
+            self._drop(parts[0].job, failure)
+            return
+        if failure is not None:
+            del failure  # it holds what the forward wrote, and would stay as the next one's context
+            for part in parts:
+                self._compute([part])
             return
         seconds = time.perf_counter() - started
         for part in parts:
