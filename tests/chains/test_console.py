@@ -71,12 +71,15 @@ def test_a_conversation_with_documents_and_commands(tmp_path: Path, notes: Path)
 
 
 def test_ctrl_c_stops_a_turn_and_the_conversation_goes_on(tmp_path: Path) -> None:
-    terminal = Terminal(["demo", "--no-tour"], tmp_path)
+    shipped = Path(__file__).parents[2] / "library" / "chains" / "guarded_chat.yaml"
+    lengthy = tmp_path / "lengthy.yaml"  # so that the answer is not over before Ctrl-C comes
+    lengthy.write_text(shipped.read_text().replace("max_tokens: 160", "max_tokens: 1500"))
+    terminal = Terminal(["demo", "--no-tour", "--chain", str(lengthy)], tmp_path)
     terminal.wait_for(STATUS)
     terminal.enter("Write a long story about a lighthouse keeper and the sea.")
     deadline = time.monotonic() + 60
-    while len(terminal.text().split("safe")[-1].split()) < 30:  # well into the answer
-        terminal._read(0.1)
+    while len(terminal.text().split("safe")[-1].split()) < 24:  # in the answer, before its end
+        terminal._read(0.02)
         assert time.monotonic() < deadline, terminal.text()
     terminal.process.sendintr()
     terminal.wait_for("stopped; nothing of this turn was kept")
