@@ -293,6 +293,7 @@ class Writer:
         text.back(good)
         if "stop" in tripped or text.tries == guard.watch.tries:
             text.finish = "guarded"
+            self.show(good.text[good.shown :])  # held back as a stop string that may begin
         else:
             text.again()
         return good
