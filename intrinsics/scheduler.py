@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -44,6 +43,10 @@ class Stats:
     forwards: int
 
 
+class _Worker(threading.Thread):
+    """An engine's thread. The interpreter waits for its end: torn down inside torch, it aborts."""
+
+
 @dataclass(frozen=True)
 class _Part:
     """One request's share of a forward; `whole` if it gets all it wants."""
@@ -70,11 +73,7 @@ class Scheduler:
         self._waiting: deque[Job[Any]] = deque()
         self._active: list[Job[Any]] = []
         self._changed = threading.Condition()
-        self._thread: threading.Thread | None = None
-        self._halted = threading.Event()
-        self._threads: list[threading.Thread] = []
-        # before the interpreter goes: a thread inside torch would be torn down with it
-        weakref.finalize(self, _halt, self._halted, self._threads)
+        self._thread: _Worker | None = None
 
     def submit(self, job: Job[Any]) -> None:
         """Take a job in; where the queue is full, wait for room. Raises: TimedOut."""
@@ -85,9 +84,8 @@ class Scheduler:
                     raise TimedOut(f"{error}: {self.queue} others were before it") from None
                 self._changed.wait(_left(job))
             if self._thread is None:
-                thread = threading.Thread(target=self._run, name="engine", daemon=True)
+                thread = _Worker(target=self._run, name="engine")
                 thread.start()  # it waits for the lock; where it can't start, no job is lost
-                self._threads[:] = [thread]
                 self._thread = thread
             self._waiting.append(job)
 
@@ -128,7 +126,7 @@ class Scheduler:
         """Drop who is late or gone, start who was waiting. False: nothing is left to do."""
         with self._changed:
             self._changed.notify_all()  # the last round may have made room
-            if self._halted.is_set() or not (self._waiting or self._active):
+            if not (self._waiting or self._active) or _program_is_over():
                 self._thread = None
                 return False
             late = [(job, error) for job in self._waiting if (error := job.overdue())]
@@ -306,8 +304,9 @@ def _left(job: Job[Any]) -> float | None:
     return None if job.deadline is None else max(0.0, job.deadline - time.monotonic())
 
 
-def _halt(halted: threading.Event, threads: Sequence[threading.Thread]) -> None:
-    halted.set()
-    for thread in threads:
-        if thread is not threading.current_thread():
-            thread.join()
+def _program_is_over() -> bool:
+    """Whether nobody is left who could take a result: the interpreter only waits for engines."""
+    if threading.main_thread().is_alive():
+        return False
+    others = (thread for thread in threading.enumerate() if not isinstance(thread, _Worker))
+    return not any(thread.is_alive() and not thread.daemon for thread in others)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -202,6 +204,31 @@ def test_a_full_queue_lets_the_next_one_wait(tmp_path: Path) -> None:
     waiting.join()
     assert late
     assert engine.stats().waiting == 0
+
+
+@pytest.mark.parametrize("last", ["streams[0].close()", "del engine", "later.start()", "pass"])
+def test_a_program_ends_whatever_its_engine_is_doing(tmp_path: Path, last: str) -> None:
+    """Work that nobody can take any more is dropped; what a thread waits for is finished."""
+    program = f"""
+import sys, threading
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from conftest import tiny_engine
+from intrinsics.decode import Sampling
+from intrinsics.messages import Message
+
+engine = tiny_engine()
+talks = [engine.conversation([Message(role="user", content=f"Number {{i}}?")]) for i in range(3)]
+streams = [engine.stream(talk, Sampling(max_tokens=400)) for talk in talks[:2]]
+next(streams[0])
+ask = engine.generate
+later = threading.Thread(target=lambda: print(len(ask(talks[2], Sampling(max_tokens=60)).ids)))
+{last}
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=100
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == ("60\n" if "later" in last else "")
 
 
 def _broken_for(name: str, real: Callable[..., None]) -> Callable[..., None]:
