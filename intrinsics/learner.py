@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeAlias
 
 import torch
@@ -79,8 +80,7 @@ class Learner:
                 [(example, cache.branch(example.prefix)) for example in examples]
                 for examples in (self.train_set, self.dev_set)
             )
-            self.model.bank.add(_NAME, self._adapter(self.weights))
-            try:
+            with self._in_bank():
                 for epoch in range(self._state.epochs_done, epochs):
                     yield from self._epoch(rows, epoch)
                     loss, accuracy = self._assess(dev_rows)
@@ -88,13 +88,26 @@ class Learner:
                     self._checkpoint.save(self._state, self.weights, self.optimizer)
                     best = self._state.best_loss == loss
                     yield Progress("dev", epoch + 1, epochs, name, loss, accuracy, best)
-            finally:
-                self.model.bank.remove(_NAME)
         self._adapter(dict(self._state.best)).save(self.definition.directory / "adapter")
+
+    def gradients(self, batch: Batch) -> dict[str, Tensor]:
+        """The gradient of a batch's loss by each weight, as they are now."""
+        with self._in_bank():
+            found = torch.autograd.grad(self._loss(batch), list(self.weights.values()))
+        return dict(zip(self.weights, found, strict=True))
 
     def forget(self) -> None:
         """Delete the checkpoint: nothing is left to resume."""
         self._checkpoint.remove()
+
+    @contextmanager
+    def _in_bank(self) -> Iterator[None]:
+        """Within this block the engine's forwards know the weights in training."""
+        self.model.bank.add(_NAME, self._adapter(self.weights))
+        try:
+            yield
+        finally:
+            self.model.bank.remove(_NAME)
 
     def _epoch(self, rows: Batch, epoch: int) -> Iterator[Progress]:
         batches = self.batches(epoch)
@@ -115,7 +128,7 @@ class Learner:
 
     def _step(self, batch: Batch) -> float:
         self.optimizer.zero_grad()
-        loss = self.loss(batch)
+        loss = self._loss(batch)
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"the loss became {float(loss.detach())}; lower the learning rate "
@@ -126,7 +139,7 @@ class Learner:
         self.optimizer.step()
         return float(loss.detach())
 
-    def loss(self, batch: Batch) -> Tensor:
+    def _loss(self, batch: Batch) -> Tensor:
         """The mean cross-entropy of the label tokens of a batch, over the full vocabulary."""
         logits = self.model.forward([self._row(*pair, pair[0].target) for pair in batch])
         targets = torch.tensor([token for example, _ in batch for token in example.target])
