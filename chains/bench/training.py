@@ -109,9 +109,7 @@ def _rows(engine: Engine, count: int, context: int) -> list[Example]:
     random, rows = Random(0), []
     for i in range(count):
         text = passage(engine.chat, context, i)
-        towns = [
-            word for word in text.replace(".", " ").replace(";", " ").split() if _is_town(word)
-        ]
+        towns = [word for word in re.findall(r"[A-Z]\w+", text) if word not in _OPENERS]
         there = i % 2 == 0 and bool(towns)
         town = random.choice(towns) if there else place(random) + "ville"
         question = Message(role="user", content=f"What do the documents say about {town}?")
