@@ -11,12 +11,6 @@ from random import Random
 from intrinsics.data import Example
 from intrinsics.messages import Document, Message
 
-TURNS = (
-    "Tell me something about {}.",
-    "What should I know about {}?",
-    "Give me a paragraph on {}.",
-)
-
 
 def question_at(example: Example) -> int:
     """The place of the last user message; every conversation that is judged has one."""
@@ -70,11 +64,14 @@ def among(example: Example, others: Sequence[Document], place: int) -> Example:
     return example.model_copy(update={"documents": (*named[:place], *own, *named[place:])})
 
 
-def turns(told: Sequence[Document]) -> list[Message]:
-    """Earlier turns: each passage as the answer to a question about its article."""
+def turns(told: Sequence[Document], asks: Sequence[str]) -> list[Message]:
+    """Earlier turns: each passage as the answer to a question about its article.
+
+    `asks`: wordings of that question, with {} for the article's name, used in turn.
+    """
     messages = []
     for number, passage in enumerate(told):
-        asked = TURNS[number % len(TURNS)].format(passage.id.replace("_", " "))
+        asked = asks[number % len(asks)].format(passage.id.replace("_", " "))
         messages.append(Message(role="user", content=asked))
         messages.append(Message(role="assistant", content=passage.text))
     return messages
