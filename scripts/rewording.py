@@ -70,7 +70,8 @@ def typos(text: str, share: float, random: Random) -> str:
     `share`: of all characters, at least one; a letter that stands alone may name an option, and
     stays.
     """
-    letters = [i for word in re.finditer(r"[^\W\d_]{2,}", text) for i in range(*word.span())]
+    words = re.finditer(r"[^\W\d_]{2,}", text)
+    letters = [i for word in words for i in range(*word.span()) if text[i].isalpha()]
     count = min(len(letters), max(1, round(share * len(text))))
     wrong = set(random.sample(letters, count))
     return "".join(
