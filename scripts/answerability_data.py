@@ -17,7 +17,7 @@ from pathlib import Path
 from random import Random
 
 from augment import augmented
-from intrinsics.messages import Document
+from surroundings import distinct_passages
 from variety import Row, read, with_system, write
 
 
@@ -62,7 +62,7 @@ def main(source: Path, target: Path) -> None:
         rows = read(source / f"{split}.jsonl")
         built = [with_system(row) for row in build(rows, seed=0)]
         if split == "train":
-            built = augmented(built, [Document(**row["documents"][0]) for row in rows])
+            built = augmented(built, distinct_passages(rows))
         write(target / f"{split}.jsonl", built)
         write(target / f"hard_{split}.jsonl", map(with_system, rows))
         counts = Counter(row["label"] for row in built)

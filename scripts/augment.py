@@ -1,14 +1,15 @@
 """Make training rows vary as real ones do, so that a verdict depends on what is asked alone.
 
-    python scripts/augment.py IN.jsonl OUT.jsonl --passages FILE [--seed 0] [--one-document]
+    python scripts/augment.py IN.jsonl OUT.jsonl --passages FILE [--seed 0] [--without NAME...]
 
 Shares of the rows get: typing errors or another case in the last user message; one or two unrelated
 documents beside their only one, in any order; up to three earlier turns (at most about 512 tokens)
 on something else; and, in a document or the last user message, text that imitates a verdict. Labels
 stay. Each share is the same for every label, with and without documents, and the imitated verdicts
 name every label equally often whatever the truth is, so that none of it tells anything. An id gets
-a suffix for each change. FILE holds rows whose documents are put around the others.
-`--one-document`: the intrinsic judges its only document, so none is added. For classifiers only.
+a suffix for each change. FILE holds rows whose documents are put around the others. `--without`
+leaves changes out: `documents` where an intrinsic judges its only document, `said` where such text
+is what it judges (jailbreak). For classifiers only.
 
 The wordings here are not those that `perturb.py` measures with.
 """
@@ -30,10 +31,10 @@ from surroundings import (
     after_turns,
     among,
     asking,
+    distinct_passages,
     elsewhere,
     in_document,
     in_question,
-    passages,
     question,
     turns,
 )
@@ -70,19 +71,16 @@ def augmented(
     rows: Sequence[Row],
     pool: Sequence[Document],
     seed: int = 0,
-    *,
-    one_document: bool = False,
+    without: Sequence[str] = (),
 ) -> list[Row]:
     """The rows in their order, some changed; labels and further keys stay.
 
-    `pool`: passages to put around them, used only where they come from other articles.
+    `pool`: passages to put around them, used only where they come from other articles. `without`:
+    changes that would touch the truth.
     """
     examples = [_example(row) for row in rows]
-    names = list(SHARES)
-    if one_document:
-        names.remove("documents")
     labels = sorted({example.label for example in examples})
-    for name in names:
+    for name in (one for one in SHARES if one not in without):
         for example_at, turn in _chosen(examples, name, seed):
             old = examples[example_at]
             step = _step(name, pool, labels[turn % len(labels)])
@@ -183,13 +181,13 @@ def main() -> None:
     parser.add_argument("target", type=Path, metavar="OUT.jsonl")
     parser.add_argument("--passages", type=Path, required=True, metavar="FILE")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--one-document", action="store_true")
+    parser.add_argument("--without", nargs="+", choices=list(SHARES), default=[], metavar="NAME")
     given = parser.parse_args()
-    pool = passages(_example(row) for row in read(given.passages))
+    pool = distinct_passages(read(given.passages))
     if not pool:
         parser.error(f"{given.passages}: no row has a document; give a file with passages")
     rows = read(given.source)
-    changed = augmented(rows, pool, given.seed, one_document=given.one_document)
+    changed = augmented(rows, pool, given.seed, given.without)
     write(given.target, changed)
     counts = Counter(
         (str(row["label"]), name)

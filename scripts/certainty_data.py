@@ -25,6 +25,7 @@ from intrinsics.conversation import Conversation
 from intrinsics.engine import Engine
 from intrinsics.messages import Document, Message
 from intrinsics.model import Row
+from surroundings import distinct_passages
 from variety import Row as Question
 from variety import read, with_system, write
 
@@ -58,7 +59,7 @@ def main() -> None:
         _report(split, rows)
         kept = _balanced(rows)
         if split == "train":
-            kept = augmented(kept, [Document(**d) for q in questions for d in q["documents"]])
+            kept = augmented(kept, distinct_passages(questions))
         write(target / f"{split}.jsonl", kept)
 
 

@@ -3,9 +3,9 @@
     python scripts/robustness.py DATA OUT.json [NAME...] [--rows 60] [--seed 0]
 
 DATA holds a folder for each intrinsic with dev.jsonl, as the other scripts here write them; without
-a NAME, all are measured that have one. Each change of `perturb.py` is tried on at most `--rows`
-rows it applies to, labels and sources evenly. Passages to put around a question come from all
-dev.jsonl.
+a NAME, all classifiers are measured that have one. Each change of `perturb.py` is tried on at most
+`--rows` rows it applies to, labels and sources evenly. Passages to put around a question come from
+all dev.jsonl.
 Results go into OUT.json and, as tables, to the terminal; an existing OUT.json keeps what is not
 measured again. `robustness_report.py` makes the page and the figure.
 """
@@ -34,7 +34,8 @@ from intrinsics.prepared import prepare
 from intrinsics.spec import Definition
 from paraphrase import fits, reworded
 from perturb import Change, Contexts, Pair, perturbations, translated
-from surroundings import asking, passages, question
+from surroundings import asking, distinct_passages, question
+from variety import read
 
 ROWS, SEED = 60, 0
 IN_FLIGHT = 16
@@ -49,11 +50,10 @@ def main() -> None:
     """Measure, write and show."""
     given = _arguments()
     engine = Engine.load(kv_budget=KV_BUDGET)
-    names = given.names or [
-        name for name in engine.catalogue.names() if (given.data / name / "dev.jsonl").is_file()
-    ]
+    names = given.names or _classifiers(engine, given.data)
     rows = {name: _rows(engine, given.data, name) for name in names}
-    contexts = Contexts(engine.chat, passages(_all(given.data)))
+    everything = (row for path in sorted(given.data.glob("*/dev.jsonl")) for row in read(path))
+    contexts = Contexts(engine.chat, distinct_passages(everything))
     found: dict[str, Any] = json.loads(given.out.read_text()) if given.out.exists() else {}
     with Progress(console=Console(stderr=True)) as bar:
         for name in names:
@@ -82,17 +82,17 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _classifiers(engine: Engine, data: Path) -> list[str]:
+    """The intrinsics with development rows whose output is one of several labels."""
+    return [
+        name
+        for name in engine.catalogue.names()
+        if (data / name / "dev.jsonl").is_file() and engine.catalogue.get(name).output.labels
+    ]
+
+
 def _rows(engine: Engine, data: Path, name: str) -> list[Example]:
     return read_examples(data / name / "dev.jsonl", engine.catalogue.get(name).output.labels)
-
-
-def _all(data: Path) -> list[Example]:
-    """The development rows of every folder, whatever their labels are."""
-    return [
-        Example.model_validate(json.loads(line))
-        for path in sorted(data.glob("*/dev.jsonl"))
-        for line in path.read_text(encoding="utf-8").splitlines()
-    ]
 
 
 def collect(

@@ -17,7 +17,7 @@ from pathlib import Path
 from random import Random
 
 from augment import augmented
-from intrinsics.messages import Document
+from surroundings import distinct_passages
 from variety import Row, read, with_system, write
 
 SHARE_WITH_DOCUMENTS = 1 / 3
@@ -55,7 +55,7 @@ def main(source: Path, target: Path) -> None:
             apart = Random(f"apart {row['id']}").random() >= SHARE_WITH_DOCUMENTS
             mixed.append(with_system(row if apart else behind_passage(row, passages)))
         if split == "train":
-            mixed = augmented(mixed, [Document(**passage) for passage in passages])
+            mixed = augmented(mixed, distinct_passages(others))
         write(target / f"{split}.jsonl", mixed)
 
 

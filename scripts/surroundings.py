@@ -10,6 +10,7 @@ from random import Random
 
 from intrinsics.data import Example
 from intrinsics.messages import Document, Message
+from variety import Row
 
 
 def question_at(example: Example) -> int:
@@ -37,9 +38,10 @@ def without_system(example: Example) -> Example:
     return example.model_copy(update={"messages": example.messages[1:]})
 
 
-def passages(examples: Iterable[Example]) -> list[Document]:
-    """The distinct documents of examples, in order."""
-    return list({document.text: document for e in examples for document in e.documents}.values())
+def distinct_passages(rows: Iterable[Row]) -> list[Document]:
+    """The distinct documents of rows, in order; the rows' labels may be of any kind."""
+    documents = (Document.model_validate(one) for row in rows for one in row.get("documents", ()))
+    return list({document.text: document for document in documents}.values())
 
 
 def elsewhere(example: Example, pool: Sequence[Document]) -> list[Document]:

@@ -114,11 +114,13 @@ def test_a_passage_of_the_rows_own_article_is_never_added() -> None:
         assert all("Passage 0" not in message["content"] for message in row["messages"])
 
 
-def test_an_intrinsic_of_one_document_gets_no_other() -> None:
+@pytest.mark.parametrize("name", SHARES)
+def test_a_change_can_be_left_out_and_the_others_stay(name: str) -> None:
     before = rows()
-    after = augmented(before, POOL, one_document=True)
-    for old, new in zip(before, after, strict=True):
-        assert len(new["documents"]) == len(old["documents"])
+    made = [changes(*pair) for pair in zip(before, augmented(before, POOL), strict=True)]
+    left = augmented(before, POOL, without=[name])
+    for old, new, all_made in zip(before, left, made, strict=True):
+        assert changes(old, new) == [one for one in all_made if one != name]
 
 
 def test_truth_values_stay_truth_values() -> None:

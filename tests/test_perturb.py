@@ -198,6 +198,15 @@ def test_an_intrinsic_that_judges_one_document_gets_no_other(tmp_path: Path) -> 
         assert pair is None or len(pair[1].documents) == 1
 
 
+def test_a_verdict_in_a_message_is_not_tried_where_it_is_the_truth(tmp_path: Path) -> None:
+    one = definition(tmp_path, name="jailbreak")
+    names = {
+        change.name for change in perturbations(one, Contexts(tiny_engine().chat, POOL, (60,)))
+    }
+    assert not [name for name in names if name.startswith("question")]
+    assert [name for name in names if name.startswith("document_order")]
+
+
 @pytest.mark.parametrize("as_turns", [True, False])
 def test_a_context_is_as_long_as_told_and_begins_like_the_longer_one(as_turns: bool) -> None:
     engine = tiny_engine()
