@@ -4,10 +4,10 @@
 
 DATA holds a folder for each intrinsic with dev.jsonl, as the other scripts here write them; without
 a NAME, all classifiers are measured that have one. Each change of `perturb.py` is tried on at most
-`--rows` rows it applies to, labels and sources evenly. Passages to put around a question come from
-all dev.jsonl.
-Results go into OUT.json and, as tables, to the terminal; an existing OUT.json keeps what is not
-measured again. `robustness_report.py` makes the page and the figure.
+`--rows` rows it applies to, labels and sources evenly; `--seed` chooses them. Passages to put
+around a question come from all dev.jsonl. Results go into OUT.json and, as tables, to the terminal;
+an existing OUT.json keeps what is not measured again. `robustness_report.py` makes the page and the
+figure.
 """
 
 from __future__ import annotations

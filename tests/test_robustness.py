@@ -20,8 +20,9 @@ from intrinsics.evaluate import distributions
 from intrinsics.messages import Document, Message
 from intrinsics.readout import calibrated
 from intrinsics.spec import Definition
-from perturb import Contexts, Pair, perturbations
-from robustness import compare, judge, measure, shown
+from paraphrase import keeps, reworded
+from perturb import LANGUAGES, Contexts, Pair, perturbations
+from robustness import collect, compare, judge, measure, shown
 from robustness_report import WORDS, draw, page, summary, table
 
 POOL = [
@@ -140,8 +141,17 @@ def test_the_script_measures_a_shipped_intrinsic(engine: Engine) -> None:
         Example(id=text, messages=(Message(role="user", content=text),), label=label)
         for text, label in asked
     ]
-    changes = perturbations(one, Contexts(engine.chat, POOL, (64,)))
-    pairs = {c.name: [p for row in rows if (p := c.change(row))] for c in changes[:5]}
+    pairs = collect(engine, one, rows, Contexts(engine.chat, POOL, (64,)), count=2, seed=0)
+    counts = {name: len(some) for name, some in pairs.items() if not name.startswith("language_")}
+    assert set(counts.values()) <= {1, 2} and counts["typos_5"] == counts["turns_64"] == 2
+    assert set(LANGUAGES) == {name[-2:] for name in pairs if name.startswith("language_")}
     with quiet() as bar:
-        results = measure(engine, one, pairs, bar)
+        results = measure(engine, one, {"upper_case": pairs["upper_case"]}, bar)
     assert results["upper_case"]["n"] == 2 and results["upper_case"]["auroc_before"] == 1.0
+
+
+@pytest.mark.slow
+def test_the_base_model_rewords_or_its_text_is_not_used(engine: Engine) -> None:
+    texts = ["Who painted the ceiling of the old chapel in Rome?", "?"]
+    for text, new in zip(texts, reworded(engine, texts), strict=True):
+        assert new is None or keeps(text, new)
