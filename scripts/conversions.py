@@ -180,7 +180,7 @@ def untokenised(text: str) -> str:
     text = re.sub(r'" ([^"]*?) "', r'"\1"', text)
     text = re.sub(r" ([,.;:?!%)\]])", r"\1", text)
     text = re.sub(r"([(\[$£]) ", r"\1", text)
-    text = re.sub(r"(\d)([.,]) (?=\d)", r"\1\2", text)
+    text = re.sub(r"(\d), (?=\d{3}\b)|(\d\.) (?=\d)", lambda m: m[0].rstrip(), text)
     return re.sub(r"(?<=\w) - (?=\w)", "-", text).strip()
 
 

@@ -133,15 +133,9 @@ class Hub:
 
         Raises: SourceMissing: it can't be fetched, or no Parquet reader is installed.
         """
-        # Looked for first: what can't be read need not be fetched.
-        parquet = _parquet_reader() if file.path.endswith(".parquet") else None
-        path = self._fetch(file)
-        if parquet is not None:
-            return iter(parquet.read_table(path).to_pylist())
-        content = path.read_bytes()
-        if file.path.endswith(".gz"):
-            content = gzip.decompress(content)
-        return parse(content, file.path.removesuffix(".gz"), str(file))
+        if file.path.endswith(".parquet"):
+            _parquet_reader()  # what can't be read need not be fetched
+        return read_file(self._fetch(file), str(file))
 
     def _fetch(self, file: HubFile) -> Path:
         try:
@@ -163,6 +157,16 @@ class Hub:
         except (OSError, EntryNotFoundError, ValueError) as error:  # as the hub's errors come
             reason = str(error).strip().splitlines() or [type(error).__name__]
             raise SourceMissing(f"the hub refused it ({reason[0]})") from error
+
+
+def read_file(path: Path, where: str) -> Iterator[Record]:
+    """The records of a file of its own: JSON, JSON Lines (maybe gzip) or Parquet."""
+    if path.suffix == ".parquet":
+        return iter(_parquet_reader().read_table(path).to_pylist())
+    content = path.read_bytes()
+    if path.suffix == ".gz":
+        content = gzip.decompress(content)
+    return parse(content, path.name.removesuffix(".gz"), where)
 
 
 def _parquet_reader() -> Any:
