@@ -49,7 +49,7 @@ def capital(question: str) -> str:
 
 def choice(i: int, record: Record, prefix: str) -> list[Keyed]:
     """A question with lettered options, one a line (MMLU, CommonsenseQA, OpenBookQA, SIQA)."""
-    question = " ".join(filter(None, (record.get("passage", ""), record["question"]))).strip()
+    question = f"{record.get('passage', '').strip()} {record['question'].strip()}".strip()
     options, answer = record["options"].strip(), record["answer"].strip()
     choices = re.split(r"\n(?=[A-Z]\. )", options)
     if answer not in choices:

@@ -22,7 +22,7 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -94,7 +94,11 @@ class Shelf:
 
 
 def get(
-    names: list[str], out: Path, downloads: Path, sets: dict[str, tuple[Source, ...]], bar: Progress
+    names: Sequence[str],
+    out: Path,
+    downloads: Path,
+    sets: Mapping[str, Sequence[Source]],
+    bar: Progress,
 ) -> dict[str, Written]:
     """Write the named sets into folders of `out`; a set without any source is not written.
 
@@ -164,7 +168,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _failed(console, str(refused))
     except OSError as error:
         place = error.filename or asked.out
-        return _failed(console, f"{place}: {error.strerror}; no set was left half-written")
+        return _failed(console, f"{place}: {error.strerror or error}; no set was left half-written")
     finally:
         if asked.downloads is None:
             shutil.rmtree(downloads)

@@ -160,12 +160,18 @@ class Hub:
 
 
 def read_file(path: Path, where: str) -> Iterator[Record]:
-    """The records of a file of its own: JSON, JSON Lines (maybe gzip) or Parquet."""
+    """The records of a file of its own: JSON, JSON Lines (maybe gzip) or Parquet.
+
+    Raises: SourceMissing: no Parquet reader is installed; SourceRefused: it is unreadable.
+    """
     if path.suffix == ".parquet":
         return iter(_parquet_reader().read_table(path).to_pylist())
     content = path.read_bytes()
     if path.suffix == ".gz":
-        content = gzip.decompress(content)
+        try:
+            content = gzip.decompress(content)
+        except (EOFError, OSError, zlib.error) as error:
+            raise SourceRefused(f"{where}: not a whole gzip file ({error})") from error
     return parse(content, path.name.removesuffix(".gz"), where)
 
 
@@ -179,22 +185,30 @@ def _parquet_reader() -> Any:
 def parse(content: bytes, path: str, where: str) -> Iterator[Record]:
     """Records of a file by its suffix; a bare text becomes {"text": ...}.
 
-    Raises: SourceRefused: bytes that are not UTF-8, or a line that is not JSON.
+    Raises: SourceRefused: bytes that are not UTF-8, or what is not JSON.
     """
     try:
         text = content.decode()
-        if path.endswith(".json"):
-            yield from map(_record, json.loads(text))
-            return
-        # Not splitlines(): texts hold U+2028 and the like, which end no line of a file.
-        for number, line in enumerate(text.split("\n"), start=1):
-            where_now = f"{where}:{number}"
-            if line.strip():
-                yield _record(json.loads(line) if path.endswith(".jsonl") else line.strip())
     except UnicodeDecodeError as error:
         raise SourceRefused(f"{where}: not UTF-8 at byte {error.start + 1}") from None
+    if path.endswith(".json"):
+        records = _json(text, where)
+        if not isinstance(records, list):
+            raise SourceRefused(f"{where}: not a JSON list of records")
+        yield from map(_record, records)
+        return
+    # Not splitlines(): texts hold U+2028 and the like, which end no line of a file.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            lines = path.endswith(".jsonl")
+            yield _record(_json(line, f"{where}:{number}") if lines else line.strip())
+
+
+def _json(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
     except ValueError as error:
-        raise SourceRefused(f"{where_now}: not JSON ({error})") from error
+        raise SourceRefused(f"{where}: not JSON ({error}); was the file cut?") from error
 
 
 def _record(value: Any) -> Record:
