@@ -166,6 +166,9 @@ def main(arguments: list[str] | None = None) -> int:
             told = get(asked.only or list(SETS), asked.out, downloads, SETS, bar)
     except SourceRefused as refused:
         return _failed(console, str(refused))
+    except KeyboardInterrupt:
+        _failed(console, "sets written so far are whole")
+        return 130
     except OSError as error:
         place = error.filename or asked.out
         return _failed(console, f"{place}: {error.strerror or error}; no set was left half-written")
