@@ -16,6 +16,7 @@ COMMON = frozenset(
     "such than that the their them then there these they this those to was we were what when "
     "where which while who whom whose why will with would you your".split()
 )
+SENTENCE_END = r"(?<!\bSt\.)(?<!\b[DM]r\.)(?<!\bMrs\.)(?<=[a-z\d)\"”][.!?]) +(?=[A-Z\"“])"
 
 
 def words(text: str) -> list[str]:
@@ -30,7 +31,7 @@ def content(text: str) -> set[str]:
 
 def sentences(text: str) -> list[str]:
     """The text cut after full stops, question and exclamation marks that end a sentence."""
-    cut = re.split(r"(?<=[a-z\d)\"”][.!?]) +(?=[A-Z\"“])", text.replace("\n", " ").strip())
+    cut = re.split(SENTENCE_END, text.replace("\n", " ").strip())
     return [sentence for sentence in cut if sentence]
 
 
