@@ -9,15 +9,15 @@ import re
 from collections.abc import Sequence
 from random import Random
 
-from passages import COMMON, content, words
+from passages import content, words
 
-NAME = re.compile(r"[A-Z][\w’'-]*(?: (?:of |the |de |von )?[A-Z][\w’'-]*)*")
+NAME = re.compile(r"[A-Z][\w\u2019'-]*(?: (?:of |the |de |von )?[A-Z][\w\u2019'-]*)*")
 NUMBER = re.compile(r"(?<![\w.,])\d+(?:,\d{3})*(?:\.\d+)?(?![\w,]*\d)")
 NEGATABLE = re.compile(
     r"\b(is|are|was|were|has been|have been|had been|can|could|will|would|may|must|should)\b"
 )
 NEGATED = re.compile(r"\b(is|are|was|were|can|could|will|would|may|must|should|did|does|do) not\b")
-NEGATIONS = frozenset("not no never none nor neither cannot without n't but instead".split())
+NEGATIONS = frozenset(words("not no never none nor neither cannot without but instead"))
 
 
 def kind(text: str) -> str:

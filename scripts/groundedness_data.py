@@ -5,9 +5,9 @@
 HaluEval's made-up answers (DATA/groundedness, the qa part) are sentences and its right answers a
 word or two, so that length gives them away. Here the right answer is put into the made-up sentence
 in the place of the made-up name or number, or both are put into a sentence of ours; made-up answers
-without such a name or number are left out. From SQuAD 2.0 (DATA/answerability): gold answers against other answers, in
-the same words, and sentences of the passage against the same with a number, a name or a negation
-changed. A pair has one source, so that the source tells nothing.
+without such a name or number are left out. From SQuAD 2.0 (DATA/answerability): gold answers
+against other answers, in the same words, and sentences of the passage against the same with a
+number, a name or a negation changed. A pair has one source, so that the source tells nothing.
 """
 
 from __future__ import annotations

@@ -10,18 +10,22 @@ from random import Random
 
 from variety import Row
 
-COMMON = frozenset(
-    "a an and are as at be been being but by can could did do does for from had has have he her "
-    "his how i if in into is it its many may me much my no not of on or our she should so some "
-    "such than that the their them then there these they this those to was we were what when "
-    "where which while who whom whose why will with would you your".split()
-)
 SENTENCE_END = r"(?<!\bSt\.)(?<!\b[DM]r\.)(?<!\bMrs\.)(?<=[a-z\d)\"”][.!?]) +(?=[A-Z\"“])"
 
 
 def words(text: str) -> list[str]:
     """Lower-case words and numbers, in order."""
     return re.findall(r"[^\W_]+", text.lower())
+
+
+COMMON = frozenset(
+    words(
+        "a an and are as at be been being but by can could did do does for from had has have "
+        "he her his how i if in into is it its many may me much my no not of on or our she "
+        "should so some such than that the their them then there these they this those to was "
+        "we were what when where which while who whom whose why will with would you your"
+    )
+)
 
 
 def content(text: str) -> set[str]:
@@ -37,11 +41,9 @@ def sentences(text: str) -> list[str]:
 
 def rarity(texts: Iterable[str]) -> dict[str, float]:
     """Each word's inverse document frequency, in nats."""
-    counts: Counter[str] = Counter()
-    total = 0
-    for total, text in enumerate(texts, start=1):
-        counts.update(set(words(text)))
-    return {word: math.log((total + 1) / count) for word, count in counts.items()}
+    listed = list(texts)
+    counts = Counter(word for text in listed for word in set(words(text)))
+    return {word: math.log((len(listed) + 1) / count) for word, count in counts.items()}
 
 
 def overlap(question: str, passage: str, rare: Mapping[str, float]) -> float:
@@ -49,7 +51,9 @@ def overlap(question: str, passage: str, rare: Mapping[str, float]) -> float:
     asked = content(question)
     weights = {word: rare.get(word, max(rare.values(), default=1.0)) for word in asked}
     found = content(passage)
-    return sum(weights[w] for w in asked if w in found) / max(sum(weights.values()), 1e-9)
+    # An exact sum: that of floats would depend on the order of a set, and so on the process.
+    shared = math.fsum(weights[word] for word in asked & found)
+    return shared / max(math.fsum(weights.values()), 1e-9)
 
 
 def mentions(text: str, answers: Iterable[str]) -> bool:
