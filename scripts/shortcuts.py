@@ -32,6 +32,11 @@ def last(row: Row) -> str:
     return str(row["messages"][-1]["content"])
 
 
+def before(row: Row) -> str:
+    """The messages before the last, but the system message."""
+    return "\n".join(m["content"] for m in row["messages"][:-1] if m["role"] != "system")
+
+
 def documents(row: Row) -> str:
     """All documents."""
     return "\n".join(document["text"] for document in row.get("documents", []))
@@ -51,6 +56,7 @@ def whole(row: Row) -> str:
 PARTS: dict[str, Callable[[Row], str]] = {
     "whole row": whole,
     "last message": last,
+    "messages before": before,
     "documents": documents,
     "arguments": arguments,
 }
