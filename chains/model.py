@@ -109,7 +109,7 @@ class Edge(Data):
         """What a drawing writes on it."""
         words = ["otherwise"] if self.otherwise else []
         if self.abstain_below is not None:
-            words.append(f"abstain below {self.abstain_below:g}")
+            words.append(f"abstain below {self.abstain_below}")
         if self.when is not None:
             words.append(str(self.when))
         if self.at_most is not None:

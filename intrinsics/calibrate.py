@@ -163,11 +163,10 @@ def methods(rows: Rows) -> dict[str, Fitter]:
 
 def cross_validated(rows: Rows, fit: Fitter, seed: int = 0) -> Floats:
     """Each row's probabilities by a calibration fitted without it. Shapes: (n, K)."""
-    random = np.random.default_rng(seed)
-    fold = np.empty(len(rows.truth), dtype=np.int64)
-    for label in np.unique(rows.truth):  # every fold has its share of each label
-        index = np.flatnonzero(rows.truth == label)
-        fold[index] = random.permutation(len(index)) % FOLDS
+    shuffled = np.random.default_rng(seed).permutation(len(rows.truth))
+    order = shuffled[np.argsort(rows.truth[shuffled], kind="stable")]
+    fold = np.empty_like(order)
+    fold[order] = np.arange(len(order)) % FOLDS  # every fold has its share of each label
     shares = np.empty_like(rows.logs)
     for one in np.unique(fold):
         calibration = fit(rows.take(np.flatnonzero(fold != one)))

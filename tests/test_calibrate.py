@@ -147,6 +147,14 @@ def test_new_rows_raise_no_more_false_alarms_than_promised() -> None:
     assert np.mean(rates) < 0.1
 
 
+@pytest.mark.parametrize("copies", [1, 2])
+def test_a_handful_of_rows_is_enough_to_go_on(copies: int, tmp_path: Path) -> None:
+    definition = defined(tmp_path, GOOD.replace("alarms: 0.1", "alarms: 0.5"))
+    found = [{"polite": 0.6, "rude": 0.4}, {"polite": 1.0, "rude": 0.0}] * copies
+    fitting = fit(definition, found, ["rude", "polite"] * copies)
+    assert fitting.n == 2 * copies and 0.2 <= fitting.calibration.temperature <= 10
+
+
 def test_a_threshold_decides_the_value(tmp_path: Path) -> None:
     text = GOOD.replace("alarms: 0.1", "alarms: 0.1\n  at: 0.8")
     definition = defined(tmp_path, text)
