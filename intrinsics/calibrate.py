@@ -60,6 +60,19 @@ class Rows:
         shares: Floats = weights / weights.sum(axis=1, keepdims=True)
         return shares
 
+    def targets(self) -> Floats:
+        """What to fit to: a little doubt in each label, lest separated rows make it boundless.
+
+        With n rows of a label, the true one gets (n + 1) / (n + K) and each other 1 / (n + K).
+        Shapes: (n, K).
+        Source: Platt 1999 §2.2.
+        """
+        count, size = np.bincount(self.truth, minlength=len(self.labels)), len(self.labels)
+        doubt = 1.0 / (count[self.truth] + size)
+        targets: Floats = np.repeat(doubt[:, None], size, axis=1)
+        targets[np.arange(len(doubt)), self.truth] = 1 - (size - 1) * doubt
+        return targets
+
     def losses(self, shares: Floats) -> Floats:
         """-log of what each true label is given. Shapes: (n,)."""
         losses: Floats = -np.log(np.maximum(shares[np.arange(len(shares)), self.truth], 1e-12))
@@ -107,7 +120,7 @@ def uncalibrated(rows: Rows) -> Calibration:
 
 
 def fit_temperature(rows: Rows) -> Calibration:
-    """The temperature between 0.2 and 10 that makes the true labels likeliest.
+    """The temperature between 0.2 and 10 that fits the targets best.
 
     Source: arXiv 1706.04599 §4; golden-section search over its logarithm.
     """
@@ -115,15 +128,15 @@ def fit_temperature(rows: Rows) -> Calibration:
 
 
 def fit_temperature_and_bias(rows: Rows) -> Calibration:
-    """Temperature, and a bias on the positive label, that make the true labels likeliest.
+    """Temperature, and a bias on the positive label, that fit the targets best.
 
-    At a given temperature the best bias is the one with which the mean probability is the share
-    of positive rows, so it is found by bisection.
+    At a given temperature the best bias is the one with which the mean probability is that of
+    the targets, so it is found by bisection.
     Source: Platt 1999, Probabilistic outputs for support vector machines.
     """
     assert rows.positive is not None
     at = rows.labels.index(rows.positive)
-    share = np.mean(rows.truth == at)
+    share = rows.targets()[:, at].mean()
 
     def biased(temperature: float) -> Calibration:
         low, high = -LARGEST_BIAS, LARGEST_BIAS
@@ -140,11 +153,12 @@ def fit_temperature_and_bias(rows: Rows) -> Calibration:
 
 
 def _coolest(rows: Rows, at: Callable[[float], Calibration]) -> Calibration:
-    """Of the calibrations for all temperatures, the one with the least loss."""
+    """Of the calibrations for all temperatures, the one that fits the targets best."""
+    targets = rows.targets()
 
     def loss(log_temperature: float) -> float:
         shares = rows.probabilities(at(math.exp(log_temperature)))
-        return float(rows.losses(shares).sum())
+        return -float((targets * np.log(np.maximum(shares, 1e-300))).sum())
 
     low, high, golden = math.log(SHARPEST), math.log(FLATTEST), (math.sqrt(5) - 1) / 2
     while high - low > 1e-3:
