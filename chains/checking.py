@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import keyword
 from collections.abc import Iterator, Mapping
-from typing import TypeAlias
 from unicodedata import normalize
 
 from intrinsics import template as jinja
@@ -16,9 +15,10 @@ from intrinsics.spec import Definition
 from .expression import Ref, refs
 from .flowcheck import FlowCheck
 from .functions import Callables, return_type, signature_faults
-from .model import END, RESERVED, START, Ask, ChainModel, Check, Function, Say, Turn, templates
+from .model import END, RESERVED, Ask, ChainModel, Check, Function, Say, Turn, templates
 from .parsing import ExpressionFault
 from .places import Places
+from .rolecheck import RoleCheck
 from .types import (
     Bool,
     Number,
@@ -32,8 +32,6 @@ from .types import (
     shape_of,
     type_of,
 )
-
-Definitions: TypeAlias = Mapping[str, Definition]
 
 _REPLY = Record(
     {"text": Text(), "finish": Text(("end", "length", "stop"), "finish"), "attempts": Number(1)}
@@ -76,7 +74,8 @@ class _Checker:
         yield from self._templates()
         yield from self._output()
         if self.flow.names_known:
-            yield from _Roles(self).faults()
+            roles = RoleCheck(self.model, self.places, self.definitions, self.flow.undone)
+            yield from roles.faults()
 
     def _names(self) -> Iterator[Fault]:
         for kind, names in (("nodes", self.model.nodes), ("input", self.model.input)):
@@ -247,63 +246,3 @@ class _Checker:
 
 
 _UNKNOWN: Type = Opaque()
-
-
-_GIVEN = "given"  # whatever the input's last message is: only the run can tell
-
-
-class _Roles:
-    """Which role's message can be the last one at each node, and who can't work with that."""
-
-    def __init__(self, checker: _Checker) -> None:
-        self.model, self.places = checker.model, checker.places
-        self.definitions: Definitions = checker.definitions
-        self.undone = checker.flow.undone
-        self.before = self._spread()
-
-    def faults(self) -> Iterator[Fault]:
-        for name, node in self.model.nodes.items():
-            roles = self.before.get(name, set())
-            if isinstance(node, Turn) and node.prompt is None and "assistant" in roles:
-                message = (
-                    f"{name!r} may come right after an assistant message and would reply to "
-                    f"itself; give it a prompt, or an ask node before"
-                )
-                yield self.places.fault(("nodes", name), message)
-            if isinstance(node, Check):
-                yield from self._reads(name, node, roles)
-
-    def _reads(self, name: str, node: Check, roles: set[str]) -> Iterator[Fault]:
-        for intrinsic in node.intrinsics:
-            definition = self.definitions.get(intrinsic)
-            wrong = roles - {definition.reads.last, _GIVEN} if definition else set()
-            if definition and wrong:
-                message = (
-                    f"{intrinsic} judges the last {definition.reads.last} message, but at {name!r} "
-                    f"the last one may be the {min(wrong)}'s; move it"
-                )
-                yield self.places.fault(("nodes", name, "check", intrinsic), message)
-
-    def _spread(self) -> dict[str, set[str]]:
-        """A fixed point over the flow. Going back to a turn may also undo its messages."""
-        before: dict[str, set[str]] = {START: {_GIVEN}}
-        flow = self.model.flow
-        hops = [(edge.source, edge.target, i in self.undone) for i, edge in enumerate(flow)]
-        hops += [(edge.source, edge.then, False) for edge in flow if edge.then]
-        changed = True
-        while changed:
-            changed = False
-            for source, target, undone in hops:
-                new = set() if undone else self._after(source, before.get(source, set()))
-                known = before.setdefault(target, set())
-                changed = changed or not new <= known
-                known |= new
-        return before
-
-    def _after(self, name: str, roles: set[str]) -> set[str]:
-        node = self.model.nodes.get(name)
-        if isinstance(node, Turn | Say):
-            return {"assistant"} if roles else set()
-        if isinstance(node, Ask):
-            return {"user"} if roles else set()
-        return roles

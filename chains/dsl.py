@@ -65,6 +65,7 @@ class _Arrow:
     place: CodePlace
     at_most: int | None = None
     then: Node | None = None
+    abstain_below: float | None = None
 
     def edge(self) -> Edge:
         return Edge(
@@ -74,6 +75,7 @@ class _Arrow:
             otherwise=self.otherwise,
             at_most=self.at_most,
             then=None if self.then is None else self.then.name,
+            abstain_below=self.abstain_below,
         )
 
 
@@ -93,14 +95,21 @@ class Exit:
 
     source: Node
     when: Condition | None
+    abstain_below: float | None = None
 
     def __rshift__(self, target: Node) -> Path:
-        return Path((_Arrow(self.source, target, self.when, self.when is None, caller()),))
+        return Path((self._arrow(target, caller()),))
 
     def again(self, target: Node, *, at_most: int, then: Node) -> Path:
         """Go back to `target`, at most that many times in a run; after that go to `then`."""
-        otherwise = self.when is None
-        return Path((_Arrow(self.source, target, self.when, otherwise, caller(), at_most, then),))
+        return Path((self._arrow(target, caller(), at_most, then),))
+
+    def _arrow(
+        self, target: Node, place: CodePlace, at_most: int | None = None, then: Node | None = None
+    ) -> _Arrow:
+        otherwise = self.when is None and self.abstain_below is None
+        bounds = (at_most, then, self.abstain_below)
+        return _Arrow(self.source, target, self.when, otherwise, place, *bounds)
 
 
 @dataclass(eq=False)
@@ -126,6 +135,17 @@ class Node:
     def when(self, condition: Condition) -> Exit:
         """The way out if a condition holds; ways are tried in the order of the flow."""
         return Exit(self, condition)
+
+    def abstain_below(self, probability: float) -> Exit:
+        """The way out if the probability that a check found is below this one.
+
+        The reply that was judged is taken back: what follows stands in its place.
+        Raises: ChainDefinitionError: no number between 0 and 1.
+        """
+        if not 0 < probability < 1:
+            message = f"abstain_below is {probability}; it is a number between 0 and 1"
+            raise ChainDefinitionError([caller().fault(message)])
+        return Exit(self, None, probability)
 
     @property
     def otherwise(self) -> Exit:

@@ -82,6 +82,8 @@ def _edge(edge: Edge) -> Any:
         spec["when"] = str(edge.when)
     if edge.otherwise:
         spec["otherwise"] = True
+    if edge.abstain_below is not None:
+        spec["abstain_below"] = edge.abstain_below
     if edge.at_most is not None:
         spec["at_most"] = edge.at_most
     if edge.then is not None:

@@ -60,8 +60,10 @@ class FlowCheck:
                 yield self.places.fault(("flow", index, part), unknown("node", name, known))
 
     def _bounds(self, index: int, edge: Edge) -> Iterator[Fault]:
-        if edge.otherwise and edge.when is not None:
-            yield self.places.fault(("flow", index, "when"), "an edge has 'when' or 'otherwise'")
+        ways = (edge.when is not None, edge.otherwise, edge.abstain_below is not None)
+        if sum(ways) > 1:
+            message = "an edge has one of 'when', 'otherwise' and 'abstain_below'"
+            yield self.places.fault(("flow", index, _tested(edge)), message)
         if edge.at_most is not None and edge.then is None:
             message = f"at_most {edge.at_most} needs 'then': where to go after that"
             yield self.places.fault(("flow", index, "at_most"), message)
@@ -78,15 +80,15 @@ class FlowCheck:
             return
         last, final = edges[-1]
         for index, edge in edges[:-1]:
-            if edge.when is None:
+            if edge.condition is None:
                 word = "'otherwise' comes last" if edge.otherwise else "it is always taken"
                 message = f"{word}; the edge from {name!r} after it is never reached"
                 yield self.places.fault(("flow", index, "source"), message)
-        if final.when is not None:
+        if final.condition is not None:
             message = f"no edge is taken when this is false; add '{name} -> ...: otherwise'"
-            yield self.places.fault(("flow", last, "when"), message)
+            yield self.places.fault(("flow", last, _tested(final)), message)
         elif len(edges) == 1 and final.otherwise:
-            message = f"'otherwise' needs an edge with 'when' from {name!r} before it"
+            message = f"'otherwise' needs an edge with a condition from {name!r} before it"
             yield self.places.fault(("flow", last, "source"), message)
         elif len(edges) > 1 and not final.otherwise:
             message = f"several edges leave {name!r}; give each a 'when' and the last 'otherwise'"
@@ -133,3 +135,8 @@ class FlowCheck:
                 f"temperature, or a prompt that changes"
             )
             yield self.places.fault(("flow", index, "target"), message)
+
+
+def _tested(edge: Edge) -> str:
+    """The key under which an edge's condition stands."""
+    return "when" if edge.abstain_below is None else "abstain_below"

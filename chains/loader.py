@@ -20,7 +20,7 @@ from .places import EdgePlace, YamlPlaces
 
 _KEYS = ("chain", "version", "description", "system", "input", "nodes", "flow", "output")
 _EDGE = re.compile(r"\s*(\S+)\s*->\s*(\S+)\s*")
-_EDGE_KEYS = ("when", "at_most", "then")
+_EDGE_KEYS = ("when", "at_most", "then", "abstain_below")
 _SHORT = {"turn": "prompt", "say": "text", "ask": "question", "function": "call"}
 
 
@@ -198,7 +198,9 @@ class _Reader:
         elif isinstance(spec, dict):
             parts |= self._edge_parts(loc, spec)
         elif spec is not None:
-            self._fault(loc, "after an edge comes 'otherwise' or {when, at_most, then}")
+            self._fault(
+                loc, "after an edge comes 'otherwise' or {when, at_most, then, abstain_below}"
+            )
             return None
         self.edges.append(EdgePlace(loc, match.start(1), match.start(2)))
         edge: Edge | None = self._built(Edge, loc, parts)

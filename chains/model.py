@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from intrinsics.spec import NAME
 
-from .expression import Operand, Tree
+from .expression import Compare, Constant, Operand, Ref, Tree
 
 START, END = "start", "end"
 RESERVED = frozenset({START, END, "input", "messages", "documents", "user", "said", "attempt"})
@@ -82,6 +82,8 @@ class Edge(Data):
     """From one node to the next: always, `when` a condition holds, or `otherwise`.
 
     With `at_most` the edge may be taken that many times in a run; after that, `then`.
+    With `abstain_below` it is taken when the probability that its check found is below that, and
+    the reply that was judged is taken back: what follows stands in its place.
     """
 
     source: str
@@ -90,14 +92,24 @@ class Edge(Data):
     otherwise: bool = False
     at_most: int | None = Field(default=None, ge=1)
     then: str | None = None
+    abstain_below: float | None = Field(default=None, gt=0, lt=1)
 
     def __str__(self) -> str:
         return f"{self.source} -> {self.target}"
 
     @property
+    def condition(self) -> Tree | None:
+        """What must hold for it to be taken; None where nothing must."""
+        if self.abstain_below is None:
+            return self.when
+        return Compare(Ref((self.source, "value")), "<", Constant(self.abstain_below))
+
+    @property
     def label(self) -> str:
         """What a drawing writes on it."""
         words = ["otherwise"] if self.otherwise else []
+        if self.abstain_below is not None:
+            words.append(f"abstain below {self.abstain_below}")
         if self.when is not None:
             words.append(str(self.when))
         if self.at_most is not None:

@@ -135,6 +135,8 @@ class Run:
                 edge, target, taken = self._choose(here)
                 if here != START:
                     yield taken
+                if edge.abstain_below is not None:
+                    self._take_back()
                 if target == END:
                     break
                 self._go_back(edge, target)
@@ -182,19 +184,28 @@ class Run:
         """The first edge whose condition holds; a bounded one that is spent leads to its `then`."""
         state = self.names()
         for edge in self.model.leaving(here):
-            if edge.when is not None and not evaluate(edge.when, state):
+            if edge.condition is not None and not evaluate(edge.condition, state):
                 continue
             index = self.model.flow.index(edge)
             count = self.taken[index] = self.taken.get(index, 0) + 1
             spent = edge.at_most is not None and count > edge.at_most
             target = str(edge.then) if spent else edge.target
-            condition = edge.label or None
-            operands = None if edge.when is None else substituted(edge.when, state)
+            tested = edge.condition
             taken = ev.EdgeTaken(
-                **self.stamp(), source=here, target=target, condition=condition, operands=operands
+                **self.stamp(),
+                source=here,
+                target=target,
+                condition=edge.label or None,
+                operands=None if tested is None else substituted(tested, state),
             )
             return edge, target, taken
         raise AssertionError("a checked chain has an edge for every case")
+
+    def _take_back(self) -> None:
+        """Abstaining: the last message, which is a turn's reply, was never said."""
+        self.conversation.rollback(len(self.conversation.messages) - 1)
+        self.ahead.clear()
+        self.said = ""
 
     def _go_back(self, edge: Edge, target: str) -> None:
         """Going back to a turn may undo what was said since it began: it replies anew."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -95,7 +94,7 @@ def evaluate(
     started = time.perf_counter()
     found: list[Distribution] = []
     for i, raw in enumerate(distributions(engine, definition, examples), start=1):
-        found.append(calibrated(raw, definition.calibration.temperature))
+        found.append(calibrated(raw, definition.calibration))
         if progress is not None:
             progress(f"judging with {definition.name}", i / len(examples))
     return report(definition, examples, found, time.perf_counter() - started)
@@ -135,33 +134,13 @@ def _predictions(
 ) -> Predictions:
     labels = list(definition.output.labels)
     shares = np.array([[distribution[label] for label in labels] for distribution in found])
-    best = shares.argmax(axis=1)
+    best = np.array([labels.index(definition.label_of(distribution)) for distribution in found])
     positive = definition.output.positive
     at = None if positive is None else labels.index(positive)
     return Predictions(
         truth=np.array([labels.index(example.label) for example in examples]),
         found=best,
-        confidence=shares.max(axis=1),
+        confidence=shares[np.arange(len(best)), best],
         score=shares[:, at or 0],
         positive=at,
     )
-
-
-def fit_temperature(found: Sequence[Distribution], truth: Sequence[str]) -> float:
-    """The temperature between 0.2 and 10 that makes the true labels likeliest.
-
-    Source: arXiv 1706.04599 §4; golden-section search over its logarithm.
-    """
-
-    def loss(log_temperature: float) -> float:
-        temperature = math.exp(log_temperature)
-        return -sum(
-            math.log(max(calibrated(raw, temperature)[label], 1e-12))
-            for raw, label in zip(found, truth, strict=True)
-        )
-
-    low, high, golden = math.log(0.2), math.log(10), (math.sqrt(5) - 1) / 2
-    while high - low > 1e-3:
-        left, right = high - golden * (high - low), low + golden * (high - low)
-        low, high = (low, right) if loss(left) < loss(right) else (left, high)
-    return math.exp((low + high) / 2)

@@ -26,6 +26,7 @@ LATER_TOKENS = 32  # what segments may round up, for a draft and the one before 
 class Verdict:
     """What an intrinsic found: a typed value and the distribution it was read from.
 
+    With a threshold in the definition the value need not be the likeliest label.
     `distribution` is calibrated where the definition says so, `raw_distribution` never.
     `token_ids` is the whole prompt, the invocation included; `candidates` the ids of each label:
     with them anyone can recompute the raw distribution.
@@ -118,12 +119,12 @@ class Call:
             scores |= {run[: i + 1]: scored[i] for i in range(len(run))}
         definition, candidates = self.intrinsic.definition, self.intrinsic.candidates
         raw = candidates.distribution(scores)
-        distribution = calibrated(raw, definition.calibration.temperature)
+        distribution = calibrated(raw, definition.calibration)
         reused = len(self.prefix) if self.intrinsic.activated else 0
         computed = len(self.prompt) - reused + self.tokens - len(self.own)
         return Verdict(
             intrinsic=definition.name,
-            value=definition.output.value_of(distribution),
+            value=definition.value_of(distribution),
             distribution=distribution,
             raw_distribution=raw,
             ledger=Ledger(reused, computed, cost.forwards, cost.seconds, self.activated_at),

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .calibration import Calibration
+
 Ids = tuple[int, ...]
 
 
@@ -51,14 +53,14 @@ class Candidates:
         return dict(zip(self.ids, _normalised(scores), strict=True))
 
 
-def calibrated(raw: Mapping[str, float], temperature: float) -> dict[str, float]:
-    """A distribution made sharper (below 1) or flatter (above 1).
-
-    Source: temperature scaling, arXiv 1706.04599.
-    """
-    if temperature == 1.0:
+def calibrated(raw: Mapping[str, float], calibration: Calibration) -> dict[str, float]:
+    """The honest distribution for a raw one; equal to it without a calibration."""
+    if calibration == Calibration():
         return dict(raw)
-    scores = [math.log(max(p, 1e-300)) / temperature for p in raw.values()]
+    scores = [
+        math.log(max(p, 1e-300)) / calibration.temperature + calibration.bias.get(label, 0.0)
+        for label, p in raw.items()
+    ]
     return dict(zip(raw, _normalised(scores), strict=True))
 
 

@@ -16,6 +16,7 @@ from pydantic import (
 )
 from pydantic_core.core_schema import ValidationInfo
 
+from .calibration import Calibration, Fitted, Threshold, likeliest
 from .errors import DefinitionError, Fault, RequestError
 from .located import Located, fault_at, load
 from .messages import Document, Message
@@ -39,12 +40,6 @@ class Reads(_Part):
     documents: Literal["required", "optional", "none"] = "optional"
 
 
-class Calibration(_Part):
-    """How raw probabilities become honest ones: softmax(log raw / temperature)."""
-
-    temperature: float = Field(default=1.0, gt=0, le=100)
-
-
 def _check_labels(labels: Sequence[str]) -> None:
     for label in labels:
         if not label or label != label.strip() or "\n" in label:
@@ -63,10 +58,6 @@ def _check_positive(positive: str | None, labels: Sequence[str]) -> None:
 
 def _or(names: Iterable[str]) -> str:
     return ", ".join(repr(name) for name in names)
-
-
-def _likeliest(distribution: Mapping[str, float]) -> str:
-    return max(distribution, key=distribution.__getitem__)
 
 
 class EnumOutput(_Part):
@@ -90,7 +81,7 @@ class EnumOutput(_Part):
 
     def value_of(self, distribution: Mapping[str, float]) -> str:
         """The likeliest label."""
-        return _likeliest(distribution)
+        return likeliest(distribution)
 
     def python_type(self) -> Any:
         """`Literal` of the labels."""
@@ -114,7 +105,7 @@ class BoolOutput(_Part):
 
     def value_of(self, distribution: Mapping[str, float]) -> bool:
         """Whether "true" is likelier."""
-        return _likeliest(distribution) == "true"
+        return likeliest(distribution) == "true"
 
     def python_type(self) -> Any:
         """`bool`."""
@@ -154,7 +145,7 @@ class IntegerOutput(_Part):
 
     def value_of(self, distribution: Mapping[str, float]) -> int:
         """The likeliest number."""
-        return int(_likeliest(distribution))
+        return int(likeliest(distribution))
 
     def python_type(self) -> Any:
         """`int`."""
@@ -212,6 +203,7 @@ class Definition(_Part):
     invocation: str = Field(min_length=1)
     output: Annotated[Output, Field(discriminator="type")]
     calibration: Calibration = Calibration()
+    threshold: Threshold | None = None
     base_model: str = Field(min_length=1)
 
     _directory: Path = PrivateAttr(default=Path())
@@ -225,6 +217,13 @@ class Definition(_Part):
             if not name.isidentifier():
                 raise ValueError(f"argument {name!r} is not a name; use letters, digits and _")
         return arguments
+
+    @field_validator("calibration", "threshold")
+    @classmethod
+    def _suits(cls, part: Fitted | None, info: ValidationInfo) -> Fitted | None:
+        if part is not None and (output := info.data.get("output")):
+            part.check(output.type, output.labels, output.positive)
+        return part
 
     @field_validator("instruction")
     @classmethod
@@ -273,6 +272,18 @@ class Definition(_Part):
             return f"{self.name}.{key}"
         line, column = self._source.position((key,))
         return f"{self._source.file}:{line}:{column}"
+
+    def label_of(self, distribution: Mapping[str, float]) -> str:
+        """The label that is found: the likeliest, or what a fitted threshold says."""
+        if self.threshold is None or self.output.positive is None:
+            return likeliest(distribution)
+        return self.threshold.label_of(distribution, self.output.positive)
+
+    def value_of(self, distribution: Mapping[str, float]) -> Value:
+        """The value that a calibrated distribution stands for, threshold included."""
+        if self.threshold is None:
+            return self.output.value_of(distribution)
+        return self.output.value_of({self.label_of(distribution): 1.0})
 
     def render_instruction(
         self,

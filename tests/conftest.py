@@ -74,6 +74,7 @@ def write_intrinsic(
     rank: int = 4,
     seed: int = 0,
     activated: bool = True,
+    kind: str = "enum",
 ) -> Path:
     """Write a definition directory with a random adapter; return it."""
     directory = folder / name
@@ -85,7 +86,7 @@ def write_intrinsic(
         "judges: Something.",
         f"reads: {{last: {last}, documents: {documents}}}",
         f'invocation: "<|im_start|>{name}\\n"',
-        f"output: {{type: enum, labels: {list(labels)!r}, positive: {labels[0]!r}}}",
+        f"output: {{type: {kind}, labels: {list(labels)!r}, positive: {labels[0]!r}}}",
         "base_model: tiny",
     ]
     if instruction:

@@ -7,9 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from intrinsics.evaluate import fit_temperature
 from intrinsics.metrics import METRICS, Predictions, auroc, ece, intervals
-from intrinsics.readout import calibrated
 
 
 def predictions(truth: list[int], scores: list[float]) -> Predictions:
@@ -66,11 +64,3 @@ def test_intervals_hold_the_score_and_are_the_same_each_time() -> None:
         value = METRICS[name](HAND)
         assert interval is not None and value is not None
         assert interval[0] <= value <= interval[1]
-
-
-def test_the_fitted_temperature_undoes_overconfidence() -> None:
-    random = np.random.default_rng(1)
-    honest = random.uniform(0.5, 0.95, 400)
-    truth = ["a" if random.random() < p else "b" for p in honest]
-    boastful = [calibrated({"a": p, "b": 1 - p}, 0.5) for p in honest]
-    assert fit_temperature(boastful, truth) == pytest.approx(2.0, abs=0.35)

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from intrinsics.calibration import Calibration
 from intrinsics.readout import Candidates, calibrated
 
 END = 9
@@ -49,7 +50,13 @@ def test_the_rows_to_compute_cover_every_inner_run_once(labels: set[tuple[int, .
 
 def test_temperature_flattens_and_sharpens() -> None:
     raw = {"a": 0.8, "b": 0.2}
-    assert calibrated(raw, 1.0) == raw
-    assert calibrated(raw, 2.0)["a"] == pytest.approx(2 / 3)
-    assert calibrated(raw, 0.5)["a"] == pytest.approx(16 / 17)
-    assert calibrated({"a": 1.0, "b": 0.0}, 2.0)["a"] == pytest.approx(1.0)
+    assert calibrated(raw, Calibration()) == raw
+    assert calibrated(raw, Calibration(temperature=2.0))["a"] == pytest.approx(2 / 3)
+    assert calibrated(raw, Calibration(temperature=0.5))["a"] == pytest.approx(16 / 17)
+    hot = calibrated({"a": 1.0, "b": 0.0}, Calibration(temperature=2.0))
+    assert hot["a"] == pytest.approx(1.0)
+
+
+def test_a_bias_shifts_the_odds() -> None:
+    found = calibrated({"a": 0.8, "b": 0.2}, Calibration(bias={"b": math.log(4)}))
+    assert found == pytest.approx({"a": 0.5, "b": 0.5})

@@ -90,7 +90,8 @@ def details(one: Definition) -> list[tuple[str, str]]:
     rows += [(f"argument {key}", what) for key, what in one.arguments.items()]
     rows += [
         ("invocation", repr(one.invocation)),
-        ("calibration", f"temperature {one.calibration.temperature:g}"),
+        ("calibration", str(one.calibration)),
+        *([("threshold", str(one.threshold))] if one.threshold is not None else []),
         ("base model", one.base_model),
         ("adapter", adapter(one.directory / "adapter")),
         ("directory", str(one.directory)),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +18,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from .calibrate import fit_and_write, show
 from .common import (
     FoldersOption,
     JsonOption,
@@ -31,10 +30,7 @@ from .common import (
 )
 
 if TYPE_CHECKING:
-    from intrinsics.data import Example
-    from intrinsics.engine import Engine
     from intrinsics.evaluate import Report
-    from intrinsics.spec import Definition
     from intrinsics.train import Trainer
 
 _LOG_SECONDS = 10  # between two lines of progress where there is no terminal to draw on
@@ -79,6 +75,7 @@ def train(
     model: ModelOption = None,
 ) -> None:
     """Train adapters; a killed training goes on when it is started again."""
+    from intrinsics.calibrate import check_rows
     from intrinsics.data import balanced, read_examples
     from intrinsics.prefix_cache import CacheLimits
     from intrinsics.spec import Definition
@@ -97,6 +94,7 @@ def train(
         rows, dev_rows = read_examples(rows_file, labels), read_examples(dev_file, labels)
         rows = balanced(rows, limit, seed) if limit else rows
         dev_rows = balanced(dev_rows, dev_limit, seed) if dev_limit else dev_rows
+        check_rows(definition, [row.label for row in dev_rows])
         tasks.append(Task(definition, rows, dev_rows))
     settings = TrainSettings(
         rank=rank,
@@ -110,9 +108,9 @@ def train(
     engine = load_engine(model, None)
     _draw(Trainer(engine, tasks, settings, limits))
     for task in tasks:
-        temperature = _calibrate(engine, task.definition, list(task.dev))
-        written = task.definition.directory / "adapter"
-        errors.print(f"{written} is written; temperature {temperature:.2f} fits dev")
+        fitting = fit_and_write(engine, task.definition, list(task.dev))
+        errors.print(f"{task.definition.directory / 'adapter'} is written; calibrated on dev:")
+        show(fitting, errors)
 
 
 def _draw(trainer: Trainer) -> None:
@@ -138,37 +136,6 @@ def _draw(trainer: Trainer) -> None:
             if what not in tasks:
                 tasks[what] = bar.add_task(what, note="")
             bar.update(tasks[what], completed=record.done, total=record.total, note=note)
-
-
-def _calibrate(engine: Engine, definition: Definition, rows: list[Example]) -> float:
-    """Fit the temperature on the development rows and write it into intrinsic.yaml."""
-    from intrinsics.evaluate import distributions, fit_temperature
-
-    with loading_bar() as bar:
-        found = []
-        for i, raw in enumerate(distributions(engine, definition, rows), start=1):
-            found.append(raw)
-            bar("calibrating on dev", i / len(rows))
-    temperature = round(fit_temperature(found, [row.label for row in rows]), 3)
-    write_temperature(definition.directory / "intrinsic.yaml", temperature)
-    return temperature
-
-
-def write_temperature(path: Path, temperature: float) -> None:
-    """Set calibration.temperature; comments and order stay, and the file is replaced as a whole."""
-    from ruamel.yaml import YAML
-
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 1000
-    data = yaml.load(path.read_text(encoding="utf-8"))
-    data["calibration"] = {"temperature": temperature}
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, prefix=".intrinsic-", delete=False, encoding="utf-8"
-    ) as file:
-        yaml.dump(data, file)
-    Path(file.name).chmod(0o644)
-    os.replace(file.name, path)
 
 
 def eval_(

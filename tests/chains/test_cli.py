@@ -19,7 +19,10 @@ from safetensors.torch import load_file
 from chains.cli import main
 from intrinsics.kv import Segment
 
-COMMANDS = ["demo", "run", "validate", "graph", "intrinsics", "check", "train", "eval", "bench"]
+COMMANDS = [
+    *("demo", "run", "validate", "graph", "intrinsics", "check"),
+    *("train", "eval", "calibrate", "bench"),
+]
 RAG = {
     "messages": [{"role": "user", "content": "When was the harbour library opened?"}],
     "documents": [{"id": "a", "text": "The harbour library of Elmsport was opened in May 1931."}],
