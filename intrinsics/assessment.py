@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from .curves import (
     Bin,
+    OperatingPoint,
     RiskPoint,
     RocPoint,
     confusion,
@@ -60,12 +61,13 @@ class Disagreement:
 
 @dataclass(frozen=True)
 class Against:
-    """Another intrinsic on the same rows; differences are the first minus the other.
+    """Another intrinsic on the same rows: its scores and ROC curve, and the two row by row.
 
     Of the rows that differ, `disagreements` shows those where the two are surest together.
     """
 
     report: Report
+    roc: list[RocPoint] | None
     paired: Paired
     differing: int
     disagreements: tuple[Disagreement, ...]
@@ -86,7 +88,7 @@ class Assessment:
     reliability: list[Bin]
     reliability_positive: list[Bin] | None
     roc: list[RocPoint] | None
-    operating_points: list[RocPoint] | None
+    operating_points: list[OperatingPoint] | None
     risk_coverage: list[RiskPoint]
     mistakes: int
     worst: tuple[Mistake, ...]
@@ -175,6 +177,7 @@ def _against(
     surest = np.argsort(-(ours.confidence + theirs.confidence)[differing], kind="stable")
     return Against(
         report=scores,
+        roc=roc(theirs),
         paired=compare(ours, theirs),
         differing=len(differing),
         disagreements=tuple(

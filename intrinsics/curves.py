@@ -41,6 +41,16 @@ class RocPoint:
 
 
 @dataclass(frozen=True)
+class OperatingPoint:
+    """The threshold that finds most for at most a share `at_most` of false alarms."""
+
+    at_most: float
+    threshold: float | None
+    false_positive_rate: float
+    true_positive_rate: float
+
+
+@dataclass(frozen=True)
 class RiskPoint:
     """Answering only where the confidence is at least `confidence`: how often, and how wrongly."""
 
@@ -107,15 +117,14 @@ def roc(p: Predictions) -> list[RocPoint] | None:
     return corners
 
 
-def operating_points(corners: Sequence[RocPoint]) -> list[RocPoint]:
-    """The corner that finds most for at most each of `FALSE_ALARMS`."""
-    return [
-        max(
-            (corner for corner in corners if corner.false_positive_rate <= most),
-            key=lambda corner: corner.true_positive_rate,
-        )
-        for most in FALSE_ALARMS
-    ]
+def operating_points(corners: Sequence[RocPoint]) -> list[OperatingPoint]:
+    """The best corner of a ROC curve for each of `FALSE_ALARMS`."""
+    found = []
+    for most in FALSE_ALARMS:
+        allowed = [corner for corner in corners if corner.false_positive_rate <= most]
+        best = max(allowed, key=lambda corner: corner.true_positive_rate)
+        found.append(OperatingPoint(most, **vars(best)))
+    return found
 
 
 def risk_coverage(p: Predictions) -> list[RiskPoint]:
