@@ -16,7 +16,16 @@ from intrinsics.judged import cost, judge
 from intrinsics.messages import Document, Message
 from intrinsics.spec import Definition
 
-TEXTS = ["Hi", "Is it so?", "No!", "What about the harbour?", "Yes, it is", "Never", "17", "Oh well"]
+TEXTS = [
+    "Hi",
+    "Is it so?",
+    "No!",
+    "What about the harbour?",
+    "Yes, it is",
+    "Never",
+    "17",
+    "Oh well",
+]
 ROWS = [
     Example(
         id=f"row-{i}",
@@ -108,18 +117,19 @@ def test_two_of_one_name_are_each_judged_with_their_own_adapter(
 def test_a_verdict_costs_its_own_tokens_and_a_lora_all_of_them(
     judge_and_twin: tuple[Engine, Definition, Definition],
 ) -> None:
-    engine, definition, twin = judge_and_twin
+    engine, definition, _ = judge_and_twin
     found = assessed(judge_and_twin)
     lengths = sorted(engine.conversation(row.messages, row.documents).length for row in ROWS)
     median = (lengths[3] + lengths[4]) / 2
     invocation = len(engine.chat.control(definition.invocation))
-    ours, theirs = found.report.cost, found.against and found.against.report.cost
+    assert found.against is not None
+    ours, theirs = found.report.cost, found.against.report.cost
     assert ours is not None and theirs is not None
     assert ours.activated and not theirs.activated
     assert (ours.prefix_tokens, ours.reused_tokens, theirs.reused_tokens) == (median, median, 0)
     assert ours.computed_tokens == invocation
     assert theirs.computed_tokens == median + ours.computed_tokens
-    assert 0 < ours.seconds <= ours.seconds_p95 and 0 < ours.prefix_seconds
+    assert 0 < ours.seconds <= ours.seconds_p95 and ours.prefix_seconds > 0
 
 
 def test_rows_are_tokenised_once(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -78,7 +80,7 @@ def test_the_area_under_the_roc_curve_is_the_auroc(rows: list[tuple[int, int]]) 
     rates = [(at.false_positive_rate, at.true_positive_rate) for at in corners]
     area = sum(
         (right - left) * (low + high) / 2
-        for (left, low), (right, high) in zip(rates, rates[1:], strict=False)
+        for (left, low), (right, high) in itertools.pairwise(rates)
     )
     assert area == pytest.approx(auroc(p))
     assert rates[0] == (0, 0) and rates[-1] == (1, 1) and rates == sorted(rates)

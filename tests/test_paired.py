@@ -82,7 +82,7 @@ def test_what_does_not_answer_the_same_question_is_not_compared(tmp_path: Path) 
     turned = Definition.load(write_intrinsic(engine, tmp_path, "turned", ("no", "yes")))
     with pytest.raises(RequestError, match="compared with itself"):
         check_comparable(one, one)
-    with pytest.raises(RequestError, match="maybe, yes as labels, but no, yes in .*same labels"):
+    with pytest.raises(RequestError, match=r"maybe, yes as labels, but no, yes in .*same labels"):
         check_comparable(one, other)
     with pytest.raises(RequestError, match="no as positive label, but yes in"):
         check_comparable(one, turned)

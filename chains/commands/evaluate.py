@@ -171,9 +171,10 @@ def _scores(told: Mapping[str, Any]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bright_black")
     for title in ("metric", "value", "95 % interval"):
         table.add_column(title)
+    why = "one class" if told["positive"] else "no positive label"
     for name, interval in told["confidence_intervals"].items():
         value = told[name]
-        shown = "undefined (one class)" if value is None else f"{value:.3f}"
+        shown = f"undefined ({why})" if value is None else f"{value:.3f}"
         table.add_row(name, shown, _span(interval, ".3f"))
     table.add_row("majority", f"{told['baseline_majority']:.3f}", "always the commonest label")
     return table

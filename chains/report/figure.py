@@ -59,9 +59,7 @@ def _panel(axes: Axes, bins: Sequence[Mapping[str, Any]], title: str, share: str
     below = [max(0.0, one["share"] - one["interval"][0]) for one in bins]
     above = [max(0.0, one["interval"][1] - one["share"]) for one in bins]
     axes.errorbar(claimed, true, [below, above], fmt="none", ecolor=_ACCENT, alpha=0.55)
-    axes.plot(
-        claimed, true, color=_ACCENT, marker="o", markersize=5, linewidth=1.6, clip_on=False
-    )
+    axes.plot(claimed, true, color=_ACCENT, marker="o", markersize=5, linewidth=1.6, clip_on=False)
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     axes.set_title(title, loc="left", fontsize=10, color=_INK, parse_math=False)
     axes.set_xlabel("claimed", color=_MUTED)
