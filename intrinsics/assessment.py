@@ -109,7 +109,8 @@ def assess(
 ) -> Assessment:
     """Judge every example, with the other intrinsic too if there is one.
 
-    Changes: the bank, which forgets both adapters, since the two may have one name.
+    Changes: the engine forgets both adapters, since the two may have one name, and releases its
+    keys and values.
     Raises: DataError: an example can't be judged; AdapterError: an adapter can't be used.
     """
     both = [definition] if other is None else [definition, other]
@@ -124,6 +125,7 @@ def assess(
         judged = judge_all(engine, one, examples, progress)
         seconds = time.perf_counter() - started
         engine.forget(one.directory)
+        engine.release()  # so that the other one's rows cost what these did
         found = [each.verdict.distribution for each in judged]
         reports.append(report(definition, examples, found, seconds, cost(judged)))
         scored.append(predictions(definition, examples, found))

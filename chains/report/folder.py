@@ -33,23 +33,31 @@ def report_directory(target: Path) -> Iterator[Path]:
     try:
         yield fresh
         _check_replaceable(target)
-        fresh.chmod(0o755)
-        replace_directory(fresh, target)
-    except OSError as error:
-        raise OutputError(
-            f"{target}: the report can't be written ({error}); free space or choose another "
-            f"directory"
-        ) from error
+        with _told(target):
+            fresh.chmod(0o755)
+            replace_directory(fresh, target)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
 def write(data: Mapping[str, Any], folder: Path) -> None:
-    """Write the data, the page and the figure. Changes: the disk. Raises: OSError."""
+    """Write the data, the page and the figure. Changes: the disk. Raises: OutputError."""
     text = json.dumps(data, ensure_ascii=False, indent=2, allow_nan=False)
-    (folder / DATA).write_text(text + "\n", encoding="utf-8")
-    (folder / PAGE).write_text(render(data), encoding="utf-8")
-    draw(data, folder / FIGURE)
+    with _told(folder):
+        (folder / DATA).write_text(text + "\n", encoding="utf-8")
+        (folder / PAGE).write_text(render(data), encoding="utf-8")
+        draw(data, folder / FIGURE)
+
+
+@contextmanager
+def _told(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"{place}: the report can't be written ({error}); free space or choose another "
+            f"directory"
+        ) from error
 
 
 def _check_replaceable(target: Path) -> None:
