@@ -27,6 +27,7 @@ COMPARED: dict[str, list[str]] = {
     "fanout": ["--context", "4096", "--adapters", "8"],
     "scaling": ["--out", str(RESULTS)],
     "soak": [],
+    "training": [],
 }
 
 

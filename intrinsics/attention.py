@@ -7,21 +7,21 @@ and the partial results are merged by their log-sum-exp, so nothing is copied or
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
+from .kernel import Flow, Kernel, merge
 from .kv import Segment, Slot
 
 ATTENTION = "kv_tree"
-_QUERY_BLOCK = 32  # of torch's kernel, for few queries
-_MANY_KEYS = 1024
+
+Tensors: TypeAlias = tuple[Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,6 @@ class Plan:
     `own` holds the rows by equal length, so that each group is one causal call without padding.
     `steps` are decode steps: one token that is stored, and so read where it is stored, together
     with what lies before it in the same segment.
-    `differentiable` chooses the exact path, since the fused kernel gives no gradient of its
-    log-sum-exp.
     """
 
     positions: Tensor
@@ -72,7 +70,6 @@ class Plan:
     shared: Sequence[SharedRead]
     fresh: Sequence[FreshRead]
     slots: Sequence[tuple[Span, Slot]]
-    differentiable: bool = False
     index_of: dict[tuple[Span, ...], slice | Tensor] = field(default_factory=dict)
 
     def index(self, spans: tuple[Span, ...]) -> slice | Tensor:
@@ -86,100 +83,6 @@ class Plan:
                 else torch.cat([torch.arange(s.first, s.where.stop) for s in ordered])
             )
         return self.index_of[spans]
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """What one layer asks of attention beyond q, k, v."""
-
-    scaling: float
-    window: int | None = None
-    softcap: float | None = None
-    differentiable: bool = False
-
-    def attend(
-        self, q: Tensor, k: Tensor, v: Tensor, causal: bool = False, mask: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Attention with its log-sum-exp, by the fused kernel where it is exact.
-
-        Shapes: q (batch, heads, queries, head_dim); k, v may have stride 0 over heads;
-        mask (queries, keys), True = visible; returns out like q and lse (batch, heads, queries).
-        """
-        fused = (
-            self.softcap is None
-            and mask is None
-            and not self.differentiable
-            and q.device.type == "cpu"
-            and q.shape[-1] == v.shape[-1]
-        )
-        if fused and not causal and _leaves_cores_idle(q, k):
-            return self._halved(q, k, v)
-        if fused:
-            return self._flash(q, k, v, causal)
-        if causal:
-            own = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril()
-            mask = own if mask is None else own & mask
-        return attend_exact(q, k, v, self.scaling, mask, self.softcap)
-
-    def _flash(self, q: Tensor, k: Tensor, v: Tensor, causal: bool) -> tuple[Tensor, Tensor]:
-        return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(  # type: ignore[no-any-return]
-            q, k, v, 0.0, causal, scale=self.scaling
-        )
-
-    def _halved(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """The same, the first and the second half of the keys side by side: twice the tasks."""
-        half = k.shape[2] // 2
-        keys, values = (x[0, :, : 2 * half].unflatten(1, (2, half)).transpose(0, 1) for x in (k, v))
-        out, lse = self._flash(q.expand(2, -1, -1, -1), keys, values, causal=False)
-        out, lse = merge(out[:1], lse[:1], out[1:], lse[1:])
-        if k.shape[2] % 2:
-            last, value = k[:, :, -1:], v[:, :, -1:]
-            return merge(out, lse, value, (q.float() * last.float()).sum(-1) * self.scaling)
-        return out, lse
-
-
-def _leaves_cores_idle(q: Tensor, k: Tensor) -> bool:
-    """Whether the kernel has few tasks, of a head and a block of queries each, on many keys.
-
-    Three heads on two cores take the time of four. Seen at 2,000 and 4,000 keys: 15 to 20 % less.
-    """
-    tasks = q.shape[1] * -(-q.shape[2] // _QUERY_BLOCK)
-    return q.shape[0] == 1 and k.shape[2] >= _MANY_KEYS and tasks < 4 * torch.get_num_threads()
-
-
-def attend_exact(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    scaling: float,
-    mask: Tensor | None = None,
-    softcap: float | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Attention written out: the twin of the fused kernel, and the path for what that lacks.
-
-    Shapes: as `Kernel.attend`. A query that sees nothing gets out = 0 and lse = -inf.
-    """
-    scores = (q @ k.transpose(-1, -2)).float() * scaling
-    if softcap is not None:
-        scores = softcap * torch.tanh(scores / softcap)
-    if mask is not None:
-        scores = scores.masked_fill(~mask, -math.inf)
-    lse = torch.logsumexp(scores, dim=-1)
-    finite = torch.where(lse == -math.inf, torch.zeros_like(lse), lse)
-    weights = torch.exp(scores - finite.unsqueeze(-1))
-    return weights.to(v.dtype) @ v, lse
-
-
-def merge(out_a: Tensor, lse_a: Tensor, out_b: Tensor, lse_b: Tensor) -> tuple[Tensor, Tensor]:
-    """Join the attention over keys A with that over keys B: the attention over both.
-
-    Shapes: out (..., queries, head_dim); lse (..., queries), natural log. Side A always sees at
-    least one key (a token sees itself), so its lse is finite; side B may be empty (-inf).
-    Source: online softmax, arXiv 1805.02867.
-    """
-    share_b = torch.sigmoid(lse_b - lse_a)
-    joined = torch.lerp(out_a, out_b, share_b.unsqueeze(-1).to(out_a.dtype))
-    return joined, torch.logaddexp(lse_a, lse_b)
 
 
 def kv_tree_attention(
@@ -208,7 +111,7 @@ def kv_tree_attention(
     kv_heads = key.shape[1]
     q = query[0].view(kv_heads, heads // kv_heads, tokens, head_dim)
     scale = head_dim**-0.5 if scaling is None else scaling
-    kernel = Kernel(scale, sliding_window, softcap, plan.differentiable)
+    kernel = Kernel(scale, sliding_window, softcap)
     out = attend(kernel, plan, layer, q, key[0], value[0], s_aux)
     # contiguous, as transformers' own functions return it: some layers take a view of it
     return out.reshape(1, heads, tokens, -1).transpose(1, 2).contiguous(), None
@@ -230,21 +133,76 @@ def attend(
     """
     for span, slot in plan.slots:
         slot.segment.write(layer, slot.offset, k[:, span.where], v[:, span.where])
+    if q.requires_grad:
+        out, lse = _Differentiable.apply(kernel, plan, layer, q, k, v)  # type: ignore[no-untyped-call]
+    else:
+        out, lse = _everywhere(kernel, plan, layer, q, k, v)
+    if sinks is not None:  # a sink is one more key with value 0
+        out = out * torch.sigmoid(lse - sinks.view(q.shape[0], -1, 1)).unsqueeze(-1).to(out.dtype)
+    result: Tensor = out
+    return result
+
+
+def _everywhere(
+    kernel: Kernel, plan: Plan, layer: int, q: Tensor, k: Tensor, v: Tensor
+) -> tuple[Tensor, Tensor]:
+    """All places merged: the result and its log-sum-exp."""
     out, lse = _own(kernel, plan, layer, q, k, v)
+    for place in _places(plan, layer, q, k, v):
+        out, lse = _join(kernel, plan, q, place, out, lse)
+    return out, lse
+
+
+class _Differentiable(torch.autograd.Function):
+    """The same with gradients, which go to the packed tokens alone, not into the tree."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, kernel: Kernel, plan: Plan, layer: int, q: Tensor, k: Tensor, v: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        out, lse = _everywhere(kernel, plan, layer, q, k, v)
+        ctx.save_for_backward(q, k, v, out, lse)
+        ctx.asked = kernel, plan, layer
+        return out, lse
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        kernel, plan, layer = ctx.asked
+        q, k, v, out, lse = ctx.saved_tensors
+        assert not plan.steps, "a decode step is not trained on"
+        drop = (grads[0] * out).sum(-1, dtype=torch.float32) - grads[1]
+        found = torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
+        for group in plan.own:
+            _own_back(kernel, plan, group, (q, k, v), Flow(grads[0], lse, drop), found)
+        for place in _places(plan, layer, q, k, v):
+            _join_back(kernel, plan, q, place, Flow(grads[0], lse, drop), found)
+        return None, None, None, *found
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Keys from position `start` on that all tokens of `readers` see.
+
+    `source` is where they lie among the packed tokens, if they do.
+    Shapes: keys, values (kv_heads, tokens, head_dim).
+    """
+
+    keys: Tensor
+    values: Tensor
+    start: int
+    readers: tuple[Span, ...]
+    source: slice | None = None
+
+
+def _places(plan: Plan, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Iterator[_Place]:
+    """Where the packed tokens read beside their own rows."""
     for read in plan.fresh:
         where = read.source.where
-        out, lse = _join(
-            kernel, plan, q, k[:, where], v[:, where], read.source.position, read.readers, out, lse
-        )
+        yield _Place(k[:, where], v[:, where], read.source.position, read.readers, where)
     for shared in plan.shared:
         keys, values = shared.segment.keys[layer], shared.segment.values[layer]
         keys, values = keys[:, : shared.used].to(q.dtype), values[:, : shared.used].to(q.dtype)
-        out, lse = _join(
-            kernel, plan, q, keys, values, shared.segment.start, shared.readers, out, lse
-        )
-    if sinks is not None:  # a sink is one more key with value 0
-        out = out * torch.sigmoid(lse - sinks.view(q.shape[0], -1, 1)).unsqueeze(-1).to(out.dtype)
-    return out
+        yield _Place(keys, values, shared.segment.start, shared.readers)
 
 
 def _own(
@@ -279,68 +237,106 @@ def _step(kernel: Kernel, slot: Slot, layer: int, q: Tensor) -> tuple[Tensor, Te
 def _own_group(
     kernel: Kernel, plan: Plan, group: Sequence[Span], q: Tensor, k: Tensor, v: Tensor
 ) -> tuple[Tensor, Tensor]:
-    rows, length = len(group), group[0].tokens
-    index = plan.index(tuple(group))
-    kv_heads, per_head = q.shape[:2]
-    # (rows * kv_heads, heads per kv head, length, head_dim); keys are expanded with stride 0
-    queries = q[:, :, index].unflatten(2, (rows, length)).permute(2, 0, 1, 3, 4).flatten(0, 1)
-    keys, values = (
-        x[:, index].unflatten(1, (rows, length)).transpose(0, 1).flatten(0, 1).unsqueeze(1)
-        for x in (k, v)
-    )
-    mask = None
-    if kernel.window is not None and length > kernel.window:
-        steps = torch.arange(length, device=q.device)
-        mask = steps[:, None] - steps[None, :] < kernel.window
-    out, lse = kernel.attend(
-        queries,
-        keys.expand(-1, per_head, -1, -1),
-        values.expand(-1, per_head, -1, -1),
-        causal=True,
-        mask=mask,
-    )
-    out = out.unflatten(0, (rows, kv_heads)).permute(1, 2, 0, 3, 4).flatten(2, 3)
-    lse = lse.unflatten(0, (rows, kv_heads)).permute(1, 2, 0, 3).flatten(2, 3)
-    return out, lse
+    """Rows of one length as a batch; keys are expanded over the heads with stride 0."""
+    index, rows = plan.index(tuple(group)), len(group)
+    queries, keys, values = _folded(q[:, :, index], k[:, index], v[:, index], rows)
+    mask = _own_mask(kernel, group[0].tokens, q)
+    out, lse = kernel.attend(queries, keys, values, causal=True, mask=mask)
+    return _unfold(out, rows), _unfold(lse, rows)
+
+
+def _own_back(
+    kernel: Kernel, plan: Plan, group: Sequence[Span], qkv: Tensors, flow: Flow, found: Tensors
+) -> None:
+    """Changes: `found`, the gradients of q, k and v, which get those of these rows."""
+    index, rows = plan.index(tuple(group)), len(group)
+    q, k, v = qkv
+    queries, keys, values = _folded(q[:, :, index], k[:, index], v[:, index], rows)
+    part = Flow(*(_fold(x[:, :, index], rows) for x in (flow.out, flow.lse, flow.drop)))
+    mask = _own_mask(kernel, group[0].tokens, q)
+    weights, inner = kernel.back(queries, keys, values, part, causal=True, mask=mask)
+    found[0][:, :, index] += _unfold(inner @ keys, rows)
+    found[1][:, index] += _unfold(inner.transpose(-1, -2) @ queries, rows).sum(1)
+    found[2][:, index] += _unfold(weights.transpose(-1, -2) @ part.out, rows).sum(1)
+
+
+def _own_mask(kernel: Kernel, length: int, q: Tensor) -> Tensor | None:
+    if kernel.window is None or length <= kernel.window:
+        return None
+    steps = torch.arange(length, device=q.device)
+    return steps[:, None] - steps[None, :] < kernel.window
+
+
+def _folded(q: Tensor, k: Tensor, v: Tensor, rows: int) -> Tensors:
+    per_head = q.shape[1]
+    keys, values = (_fold(x.unsqueeze(1), rows).expand(-1, per_head, -1, -1) for x in (k, v))
+    return _fold(q, rows), keys, values
+
+
+def _fold(x: Tensor, rows: int) -> Tensor:
+    """(kv_heads, heads, rows * length, ...) -> (rows * kv_heads, heads, length, ...)."""
+    folded: Tensor = x.unflatten(2, (rows, -1)).movedim(2, 0).flatten(0, 1)
+    return folded
+
+
+def _unfold(x: Tensor, rows: int) -> Tensor:
+    """The inverse of `_fold`."""
+    unfolded: Tensor = x.unflatten(0, (rows, -1)).movedim(0, 2).flatten(2, 3)
+    return unfolded
 
 
 def _join(
-    kernel: Kernel,
-    plan: Plan,
-    q: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    start: int,
-    readers: tuple[Span, ...],
-    out: Tensor,
-    lse: Tensor,
+    kernel: Kernel, plan: Plan, q: Tensor, place: _Place, out: Tensor, lse: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Add what `readers` see in keys at positions `start`...: one call, queries folded.
-
-    Shapes: keys, values (kv_heads, tokens, head_dim); q, out (kv_heads, group, tokens, head_dim).
-    """
-    index = plan.index(readers)
+    """Add what `place.readers` see there: one call, queries folded. Changes: out and lse."""
+    index = plan.index(place.readers)
+    seen, mask = _reach(kernel, plan, q, place)
+    if not seen:
+        return out, lse
     everyone = isinstance(index, slice) and index == slice(0, q.shape[2])
     queries = q if everyone else q[:, :, index]
     per_head, count = queries.shape[1:3]
-    mask = None
-    if kernel.window is not None:
-        positions = plan.positions[index]
-        reach = positions[:, None] - torch.arange(start, start + keys.shape[1], device=q.device)
-        if int(reach.min()) >= kernel.window:
-            return out, lse
-        if int(reach.max()) >= kernel.window:
-            mask = (reach < kernel.window).repeat(per_head, 1)
-    far, far_lse = kernel.attend(queries.flatten(1, 2)[None], keys[None], values[None], mask=mask)
+    keys, values = place.keys[None], place.values[None]
+    far, far_lse = kernel.attend(queries.flatten(1, 2)[None], keys, values, mask=mask)
     far = far[0].unflatten(1, (per_head, count))
     far_lse = far_lse[0].unflatten(1, (per_head, count))
     if everyone:
         return merge(out, lse, far, far_lse)
     near, near_lse = merge(out[:, :, index], lse[:, :, index], far, far_lse)
-    if plan.differentiable:
-        out, lse = out.clone(), lse.clone()
     out[:, :, index], lse[:, :, index] = near, near_lse
     return out, lse
+
+
+def _join_back(
+    kernel: Kernel, plan: Plan, q: Tensor, place: _Place, flow: Flow, found: Tensors
+) -> None:
+    """Changes: `found`, the gradients of q, k and v, which get those of this place."""
+    index = plan.index(place.readers)
+    seen, mask = _reach(kernel, plan, q, place)
+    if not seen:
+        return
+    part = Flow(*(x[:, :, index].flatten(1, 2)[None] for x in (flow.out, flow.lse, flow.drop)))
+    queries = q[:, :, index].flatten(1, 2)[None]
+    keys, values = place.keys[None], place.values[None]
+    weights, inner = kernel.back(queries, keys, values, part, mask=mask)
+    found[0][:, :, index] += (inner @ keys)[0].unflatten(1, (q.shape[1], -1))
+    if place.source is not None:
+        found[1][:, place.source] += (inner.transpose(-1, -2) @ queries)[0]
+        found[2][:, place.source] += (weights.transpose(-1, -2) @ part.out)[0]
+
+
+def _reach(kernel: Kernel, plan: Plan, q: Tensor, place: _Place) -> tuple[bool, Tensor | None]:
+    """Whether a layer's window lets the readers see any of a place, and the mask it then needs."""
+    if kernel.window is None:
+        return True, None
+    positions = plan.positions[plan.index(place.readers)]
+    there = torch.arange(place.start, place.start + place.keys.shape[1], device=q.device)
+    reach = positions[:, None] - there
+    if int(reach.min()) >= kernel.window:
+        return False, None
+    if int(reach.max()) < kernel.window:
+        return True, None
+    return True, (reach < kernel.window).repeat(q.shape[1], 1)
 
 
 AttentionInterface.register(ATTENTION, kv_tree_attention)

@@ -14,6 +14,8 @@ from .errors import DataError
 from .located import unknown
 from .messages import Document, Message
 
+_NAMED = 5  # so many rows are named in a message that is about many
+
 
 class Example(BaseModel, frozen=True):
     """One labelled conversation. Further keys of a row (licence, categories) are let through."""
@@ -95,9 +97,10 @@ def check_disjoint(train: Iterable[Example], dev: Iterable[Example]) -> None:
     known = {_identity(example) for example in train}
     shared = [_identity(example) for example in dev if _identity(example) in known]
     if shared:
+        more = f" and {len(shared) - _NAMED} more" if len(shared) > _NAMED else ""
         raise DataError(
-            f"{len(shared)} rows are in both the training and the development data, such as "
-            f"{shared[0][:200]!r}; take them out of one"
+            f"{len(shared)} rows are in both the training and the development data: "
+            f"{', '.join(repr(one[:200]) for one in shared[:_NAMED])}{more}; take them out of one"
         )
 
 

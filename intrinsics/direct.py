@@ -17,7 +17,8 @@ from torch.nn.functional import rms_norm, silu
 from transformers import PreTrainedModel
 
 from .architecture import Told
-from .attention import Kernel, Plan, attend
+from .attention import Plan, attend
+from .kernel import Kernel
 from .lora import AdapterBank
 from .packed import Joined
 
@@ -105,14 +106,19 @@ class Direct:
         half = sin.shape[-1] // 2
         sin = torch.cat([-sin[..., :half], sin[..., half:]], dim=-1)
         for number, layer in enumerate(self._layers):
-            self._add(x, self._attention(layer, number, layer.before_attention(x), plan, cos, sin))
+            attended = self._attention(layer, number, layer.before_attention(x), plan, cos, sin)
+            x = self._add(x, attended)
             gate, up = layer.gate_up(layer.before_mlp(x)).chunk(2, dim=-1)
-            self._add(x, layer.down(silu(gate).mul_(up)))
+            inner = silu(gate)
+            x = self._add(x, layer.down(inner * up if inner.requires_grad else inner.mul_(up)))
         logits = self._head(self._norm(x[keep]))
         return logits if self._scale_out == 1.0 else logits / self._scale_out
 
-    def _add(self, x: Tensor, branch: Tensor) -> None:
-        x.add_(branch, alpha=self._scale_branch)
+    def _add(self, x: Tensor, branch: Tensor) -> Tensor:
+        """In place, unless a gradient needs what was there before."""
+        if branch.requires_grad:
+            return x.add(branch, alpha=self._scale_branch)
+        return x.add_(branch, alpha=self._scale_branch)
 
     def _attention(
         self, layer: _Layer, number: int, x: Tensor, plan: Plan, cos: Tensor, sin: Tensor

@@ -23,7 +23,8 @@ class Segment:
 
     `start` is the absolute position of its first token; `owner` is None for the base model or
     an adapter's name; `ids` are the tokens themselves, as far as they are committed. A child
-    starts at any position inside its parent, so a fork copies nothing.
+    starts at any position inside its parent, so a fork copies nothing. A `sealed` one takes no
+    more tokens.
     Shapes: keys[layer], values[layer] (kv_heads, capacity, head_dim), allocated at first write.
     """
 
@@ -35,6 +36,7 @@ class Segment:
         self.capacity = 0
         self.ids: list[int] = []
         self.token_bytes = 0
+        self.sealed = False
         self.keys: list[Tensor] = []
         self.values: list[Tensor] = []
         self.branches: WeakSet[Branch] = WeakSet()
@@ -202,7 +204,9 @@ class Branch:
 
     def writes(self, segment: Segment, owner: str | None = None) -> bool:
         """Whether it may go on inside that segment, because nobody reads beyond its end."""
-        return segment.owner == owner and segment.needed_end() <= self.length
+        if segment.sealed or segment.owner != owner:
+            return False
+        return segment.needed_end() <= self.length
 
 
 class KVTree:

@@ -198,7 +198,7 @@ class Model:
         positions = torch.cat(
             [torch.arange(span.position, span.position + span.tokens) for _, span in packed]
         )
-        plan = packed.plan(positions.to(self.device), slots, torch.is_grad_enabled())
+        plan = packed.plan(positions.to(self.device), slots)
         adapted = [
             Adapted(
                 row.adapter,
@@ -209,7 +209,7 @@ class Model:
         ]
         tokens = torch.tensor([[t for row, _ in packed for t in row.tokens]], device=self.device)
         with self.bank.active(adapted):
-            if self._direct is not None and not plan.differentiable:
+            if self._direct is not None:
                 return self._direct(
                     tokens[0], plan, torch.tensor(keep, dtype=torch.long, device=self.device)
                 )
@@ -280,9 +280,7 @@ class _Packed:
     def __iter__(self) -> Iterator[tuple[Row, Span]]:
         return zip(self.rows, self.spans, strict=True)
 
-    def plan(
-        self, positions: Tensor, slots: Sequence[tuple[Span, Slot]], differentiable: bool
-    ) -> Plan:
+    def plan(self, positions: Tensor, slots: Sequence[tuple[Span, Slot]]) -> Plan:
         own: dict[int, list[Span]] = {}
         fresh: dict[int, list[Span]] = {}
         shared: dict[tuple[Segment, int], list[Span]] = {}
@@ -306,7 +304,6 @@ class _Packed:
             shared=[SharedRead(s, used, tuple(r)) for (s, used), r in shared.items()],
             fresh=[FreshRead(self.spans[i], tuple(r)) for i, r in fresh.items()],
             slots=slots,
-            differentiable=differentiable,
         )
 
 

@@ -2,21 +2,23 @@
 
 FBGEMM keeps weights in float16 and computes in float32; where the checkpoint itself is float16
 nothing is lost but the order of additions. A step of few tokens reads half the bytes, and long
-inputs get its matrix kernel, which uses what the processor has (docs/decisions.md).
+inputs get its matrix kernel, which uses what the processor has (docs/decisions.md). Gradients to
+the input, which training an adapter needs, take the same kernel.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 
 class PackedLinear(nn.Linear):
-    """A linear layer that computes with packed weights, except for gradients.
+    """A linear layer that computes with packed weights; it is frozen.
 
-    Training uses the ordinary weights, which stay in place.
+    The ordinary weights stay in place, for whoever looks at them.
     """
 
     def __init__(self, linear: nn.Linear) -> None:
@@ -27,7 +29,7 @@ class PackedLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """The layer's map. Shapes: x (..., in_features) -> (..., out_features)."""
-        return super().forward(x) if torch.is_grad_enabled() else self._joined(x)
+        return self._joined(x)
 
 
 class Joined:
@@ -38,6 +40,8 @@ class Joined:
 
     def __init__(self, linears: Sequence[nn.Linear]) -> None:
         self._packed = None
+        self._backwards = None
+        self._linears = tuple(linears)
         with torch.no_grad():
             weight = torch.cat([linear.weight for linear in linears])
             bias = _joined_bias(linears)
@@ -48,11 +52,38 @@ class Joined:
         self._weight, self._bias = (weight, bias) if alone is None else (alone.weight, alone.bias)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The map, without gradients. Shapes: x (..., in_features) -> (..., sum of outputs)."""
-        if self._packed is not None:
-            out: Tensor = torch.ops.quantized.linear_dynamic_fp16(x, self._packed)
+        """The map; gradients reach the input. Shapes: x (..., in) -> (..., sum of outputs)."""
+        if self._packed is None:
+            return nn.functional.linear(x, self._weight, self._bias)
+        if x.requires_grad:
+            out: Tensor = _Frozen.apply(x, self)  # type: ignore[no-untyped-call]
             return out
-        return nn.functional.linear(x, self._weight, self._bias)
+        return self.packed(x)
+
+    def packed(self, x: Tensor) -> Tensor:
+        """The map by packed weights, without gradients."""
+        out: Tensor = torch.ops.quantized.linear_dynamic_fp16(x, self._packed)
+        return out
+
+    def back(self, grad: Tensor) -> Tensor:
+        """The input's gradient. The weights are packed the other way when first asked for."""
+        if self._backwards is None:
+            weight = torch.cat([linear.weight for linear in self._linears])
+            self._backwards = torch.ops.quantized.linear_prepack_fp16(weight.T.contiguous(), None)
+        out: Tensor = torch.ops.quantized.linear_dynamic_fp16(grad, self._backwards)
+        return out
+
+
+class _Frozen(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, joined: Joined) -> Tensor:
+        ctx.joined = joined
+        return joined.packed(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        joined: Joined = ctx.joined
+        return joined.back(grad), None
 
 
 def pack(network: nn.Module) -> int:

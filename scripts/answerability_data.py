@@ -6,6 +6,7 @@ Positive: an answerable question with its own passage. Negative: the same kind o
 another passage of the same article that does not contain any of its answers; such a passage shares
 topic and rare words, so that word overlap tells little. The rows of SQuAD 2.0 whose questions were
 written to look answerable are kept apart in OUT/hard_SPLIT.jsonl, to be reported on their own.
+OUT/train.jsonl then varies as `augment.py` tells.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from random import Random
 
+from augment import augmented
+from surroundings import distinct_passages
 from variety import Row, read, with_system, write
 
 
@@ -58,6 +61,8 @@ def main(source: Path, target: Path) -> None:
     for split in ("train", "dev", "test"):
         rows = read(source / f"{split}.jsonl")
         built = [with_system(row) for row in build(rows, seed=0)]
+        if split == "train":
+            built = augmented(built, distinct_passages(rows))
         write(target / f"{split}.jsonl", built)
         write(target / f"hard_{split}.jsonl", map(with_system, rows))
         counts = Counter(row["label"] for row in built)

@@ -4,7 +4,8 @@
 
 Asks the base model questions of DATA/{qa,choice} greedily, compares each answer with the
 gold one, and writes OUT/{train,dev,test}.jsonl: the conversation with the answer, labelled
-correct or incorrect, as many of each, sources mixed. Prints the base model's accuracy by source.
+correct or incorrect, as many of each, sources mixed. Training rows then vary as `augment.py` tells.
+Prints the base model's accuracy by source.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from typing import Any
 import torch
 from rich.progress import track
 
+from augment import augmented
 from intrinsics.conversation import Conversation
 from intrinsics.engine import Engine
 from intrinsics.messages import Document, Message
 from intrinsics.model import Row
+from surroundings import distinct_passages
 from variety import Row as Question
 from variety import read, with_system, write
 
@@ -54,7 +57,10 @@ def main() -> None:
         answers = _answer_all(engine, questions, split)
         rows = [_row(q, answer) for q, answer in zip(questions, answers, strict=True)]
         _report(split, rows)
-        write(target / f"{split}.jsonl", _balanced(rows))
+        kept = _balanced(rows)
+        if split == "train":
+            kept = augmented(kept, distinct_passages(questions))
+        write(target / f"{split}.jsonl", kept)
 
 
 def _questions(source: Path, split: str) -> list[Question]:

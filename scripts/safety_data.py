@@ -7,7 +7,7 @@ development prompts get a passage in front, since a judge that never saw documen
 presence for a sign. The rows of scripts/data are added: benign prompts that sound
 alarming, everyday ones, and harmful ones in the same words. OUT/test.jsonl holds the test prompts
 as they are, OUT/test_documents.jsonl each of them behind a passage, OUT/test_alarming.jsonl those
-of scripts/data.
+of scripts/data. Training rows then vary as `augment.py` tells.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import sys
 from pathlib import Path
 from random import Random
 
+from augment import augmented
+from surroundings import distinct_passages
 from variety import Row, read, with_system, write
 
 SHARE_WITH_DOCUMENTS = 1 / 3
@@ -52,6 +54,8 @@ def main(source: Path, target: Path) -> None:
         for row in rows:
             apart = Random(f"apart {row['id']}").random() >= SHARE_WITH_DOCUMENTS
             mixed.append(with_system(row if apart else behind_passage(row, passages)))
+        if split == "train":
+            mixed = augmented(mixed, distinct_passages(others))
         write(target / f"{split}.jsonl", mixed)
 
 

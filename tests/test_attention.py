@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from intrinsics.attention import Kernel, attend_exact, merge
+from intrinsics.kernel import Kernel, attend_exact, merge
 
 
 @pytest.mark.parametrize("keys", [1024, 1025, 3001])

@@ -16,6 +16,7 @@ import pytest
 
 import chains
 import intrinsics
+import robustness_report
 from chains.chain import Chain
 from chains.errors import ChainDefinitionError
 from chains.loader import read
@@ -121,6 +122,17 @@ def test_the_tables_of_the_readme_are_those_that_were_measured() -> None:
     for name in ("speed", "decode", "concurrency", "flow", "quality"):
         table = tables[name](RESULTS)
         assert table in README, f"run benchmarks/tables.py and put this in the README:\n{table}"
+
+
+def test_the_page_of_robustness_is_what_was_measured() -> None:
+    results, written = RESULTS / "robustness.json", ROOT / "docs" / "robustness.md"
+    assert results.exists() == written.exists(), "scripts/robustness_report.py writes the page"
+    if results.exists():
+        name = results.relative_to(ROOT).as_posix()
+        figure = f"../{name.removesuffix('.json')}.png"
+        assert robustness_report.page(json.loads(results.read_text()), name, figure) == (
+            written.read_text()
+        ), f"run scripts/robustness_report.py {name} docs/robustness.md"
 
 
 def test_the_tables_of_architectures_are_those_of_the_code() -> None:

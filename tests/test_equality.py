@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from conftest import random_adapter
-from intrinsics import attention
+from intrinsics import kernel
 from intrinsics.adapter import Adapter
 from intrinsics.kv import Branch
 from intrinsics.lora import lora_twin
@@ -27,6 +27,8 @@ from tiny_networks import NETWORKS, SIZES, WINDOW_TOKENS, tiny_network
 # 1.1e-5 for gpt-oss. A window longer by one token, or a cap, a sink or a bias left out, was seen
 # to give 0.18 to 3.4.
 TOLERANCE = 5e-5
+
+GRADIENT_TOLERANCE = 1e-4  # of a weight's greatest gradient, for the same reason
 
 CHUNKS = (1, 12, 3)  # of the stored prefix: shorter and longer than the window
 PREFIX = sum(CHUNKS)
@@ -170,14 +172,30 @@ def test_an_adapter_from_a_token_on_among_rows_of_the_base_model(
     assert (expected[start:] - base[start:]).abs().max() > 0.1  # the adapter does something
 
 
-def test_the_path_with_gradients(model: Model, plain: PreTrainedModel) -> None:
-    """Training computes attention in another way: no fused kernel, ordinary weights."""
-    ids = tokens(40, 1)
-    rest = ids[PREFIX:]
+def test_gradients(model: Model, plain: PreTrainedModel, architecture: str) -> None:
+    """Those of transformers' own attention and layers: of two rows, one of which reads another."""
+    ids, judged, after = tokens(PREFIX, 1), tokens(13, 2), tokens(5, 3)
+    adapter = random_adapter(model, targets=NETWORKS[architecture].targets)
+    weights = [weight for low in adapter.modules.values() for weight in (low.a, low.b)]
+    weight = torch.randn(len(after), SIZES["vocab_size"])
+    for one in weights:
+        one.requires_grad_()
+    model.bank.add("judge", adapter)
     with torch.no_grad():
         branch = stored(model, ids)
-    found = model.forward([Row(rest, branch, read=every(rest))])[0]
-    close(found, scratch(plain, ids, len(rest)))
+    rows = [
+        Row(judged, branch, adapter="judge", active_from=4, read=every(judged)),
+        Row(after, branch, 0, "judge", read=every(after)),
+    ]
+    first, second = model.forward(rows)
+    found = torch.autograd.grad((first.logsumexp(-1).sum() + (second * weight).sum()), weights)
+    with adapted(plain, adapter, PREFIX + 4):
+        logits = plain(torch.tensor([ids + judged + after]), use_cache=False).logits[0, PREFIX:]
+    first, second = logits[: len(judged)], logits[len(judged) :]
+    loss = first.logsumexp(-1).sum() + (second * weight).sum()
+    for ours, theirs in zip(found, torch.autograd.grad(loss, weights), strict=True):
+        scale = float(theirs.abs().max())
+        torch.testing.assert_close(ours, theirs, atol=GRADIENT_TOLERANCE * scale, rtol=0)
 
 
 def test_the_attention_path_is_what_is_expected(model: Model, architecture: str) -> None:
@@ -190,13 +208,13 @@ def test_the_attention_path_is_the_one_that_is_taken(
     model: Model, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Attention is written out always, never, or from where a text is longer than the window."""
-    written_out, calls = attention.attend_exact, []
+    written_out, calls = kernel.attend_exact, []
 
     def counted(*args: Any, **keywords: Any) -> tuple[Tensor, Tensor]:
         calls.append(args)
         return written_out(*args, **keywords)
 
-    monkeypatch.setattr(attention, "attend_exact", counted)
+    monkeypatch.setattr(kernel, "attend_exact", counted)
     ids = tokens(count, 1)
     branch = model.tree.branch()
     model.forward([Row(ids[:3], branch, store=True)])

@@ -189,6 +189,35 @@ def scaling(
     typer.echo(f"written: {found['figure']}")
 
 
+@group.command(epilog="Example: chains bench training --examples 64 --context 220 --json")
+def training(
+    examples: Annotated[int, typer.Option(help="Rows to train on.")] = 64,
+    context: Annotated[int, typer.Option(help="Tokens of each row's document.")] = 220,
+    repetitions: RepetitionsOption = 3,
+    as_json: JsonOption = False,
+) -> None:
+    """Time the training of an adapter over three epochs, beside PEFT's of the same one."""
+    quieten()
+    from ..bench.training import run
+
+    with loading_bar() as bar:
+        found = run(examples, context, repetitions, bar)
+    if as_json:
+        print_json(found)
+        return
+    ours = found["seconds"]["ours"]["median"]
+    _table(
+        (f"{examples} rows, {found['epochs']} epochs", "seconds", "against ours"),
+        [
+            (name, f"{told['median']:.1f}", f"{told['median'] / ours:.2f}")
+            for name, told in found["seconds"].items()
+        ],
+        f"losses differ by at most {found['max_loss_difference']:.1g} "
+        f"({found['max_loss_difference_float16']:.1g} with prefixes in float16), gradients by "
+        f"{found['max_gradient_difference']:.1g} of {found['max_gradient']:.2g}",
+    )
+
+
 @group.command(epilog="Example: chains bench soak --conversations 2000 --threads 8 --json")
 def soak(
     conversations: Annotated[int, typer.Option(help="Lived through and dropped.")] = 2000,

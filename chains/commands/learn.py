@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from .common import ModelOption, errors, load_engine, loading_bar
 
@@ -24,14 +31,26 @@ _LOG_SECONDS = 10  # between two lines of progress where there is no terminal to
 
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
-    example = "Example: chains train my_intrinsic --data train.jsonl --dev dev.jsonl --limit 800"
-    app.command(epilog=example)(train)
+    examples = (
+        "Example: chains train my_intrinsic --data train.jsonl --dev dev.jsonl --limit 800",
+        "Two that read the same conversations, each prefix computed once: chains train tone topic "
+        "--data tone.jsonl --dev tone_dev.jsonl --data topic.jsonl --dev topic_dev.jsonl",
+    )
+    app.command(epilog="\n\n".join(examples))(train)
 
 
 def train(
-    directory: Annotated[Path, typer.Argument(help="A directory with intrinsic.yaml.")],
-    data: Annotated[Path, typer.Option("--data", help="Training rows, JSON Lines.")],
-    dev: Annotated[Path, typer.Option("--dev", help="Development rows: the best epoch is kept.")],
+    directories: Annotated[
+        list[Path], typer.Argument(metavar="DIRECTORY...", help="Each with an intrinsic.yaml.")
+    ],
+    data: Annotated[
+        list[Path],
+        typer.Option("--data", help="Training rows, JSON Lines; one for each directory, in order."),
+    ],
+    dev: Annotated[
+        list[Path],
+        typer.Option("--dev", help="Development rows, likewise: the best epoch on them is kept."),
+    ],
     rank: Annotated[int, typer.Option(help="Rank of the adapter.")] = 32,
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-3,
     epochs: Annotated[int, typer.Option(help="Passes over the training rows.")] = 3,
@@ -39,18 +58,34 @@ def train(
     seed: Annotated[int, typer.Option(help="Of weights and order.")] = 0,
     limit: Annotated[int | None, typer.Option(help="At most that many training rows.")] = None,
     dev_limit: Annotated[int | None, typer.Option(help="At most that many dev rows.")] = None,
+    cache_memory: Annotated[
+        float, typer.Option(metavar="GIB", help="Of prefixes kept in memory; more go to a file.")
+    ] = 6.0,
+    cache_disk: Annotated[
+        float, typer.Option(metavar="GIB", help="How large that file may be.")
+    ] = 32.0,
     model: ModelOption = None,
 ) -> None:
-    """Train an intrinsic's adapter; a killed training goes on when it is started again."""
+    """Train adapters; a killed training goes on when it is started again."""
     from intrinsics.data import balanced, read_examples
+    from intrinsics.prefix_cache import CacheLimits
     from intrinsics.spec import Definition
-    from intrinsics.train import Trainer, TrainSettings
+    from intrinsics.train import Task, Trainer
+    from intrinsics.train_settings import TrainSettings
 
-    definition = Definition.load(directory)
-    labels = definition.output.labels
-    rows, dev_rows = read_examples(data, labels), read_examples(dev, labels)
-    rows = balanced(rows, limit, seed) if limit else rows
-    dev_rows = balanced(dev_rows, dev_limit, seed) if dev_limit else dev_rows
+    if not len(directories) == len(data) == len(dev):
+        raise typer.BadParameter(
+            f"{len(directories)} directories, {len(data)} --data and {len(dev)} --dev; give each "
+            f"directory one of both, in order"
+        )
+    tasks = []
+    for directory, rows_file, dev_file in zip(directories, data, dev, strict=True):
+        definition = Definition.load(directory)
+        labels = definition.output.labels
+        rows, dev_rows = read_examples(rows_file, labels), read_examples(dev_file, labels)
+        rows = balanced(rows, limit, seed) if limit else rows
+        dev_rows = balanced(dev_rows, dev_limit, seed) if dev_limit else dev_rows
+        tasks.append(Task(definition, rows, dev_rows))
     settings = TrainSettings(
         rank=rank,
         alpha=float(rank),
@@ -59,10 +94,13 @@ def train(
         batch_size=batch_size,
         seed=seed,
     )
+    limits = CacheLimits(int(cache_memory * 2**30), int(cache_disk * 2**30))
     engine = load_engine(model, None)
-    _draw(Trainer(engine, definition, rows, dev_rows, settings))
-    temperature = _calibrate(engine, definition, dev_rows)
-    errors.print(f"{directory / 'adapter'} is written; temperature {temperature:.2f} fits dev")
+    _draw(Trainer(engine, tasks, settings, limits))
+    for task in tasks:
+        temperature = _calibrate(engine, task.definition, list(task.dev))
+        written = task.definition.directory / "adapter"
+        errors.print(f"{written} is written; temperature {temperature:.2f} fits dev")
 
 
 def _draw(trainer: Trainer) -> None:
@@ -74,26 +112,20 @@ def _draw(trainer: Trainer) -> None:
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=errors, disable=not errors.is_terminal) as bar:
-        tasks = {
-            phase: bar.add_task(phase, total=None, note="", visible=False)
-            for phase in ("prefixes", "step", "dev")
-        }
+        tasks: dict[str, TaskID] = {}
         told = 0.0
         for record in trainer.run():
+            what = f"{record.intrinsic} {record.phase}".strip()
             note = "" if record.loss is None else f"loss {record.loss:.3f}"
             if record.accuracy is not None:
                 note += f", accuracy {record.accuracy:.3f}{' (best)' if record.best else ''}"
-                errors.print(f"epoch {record.done}: dev {note}")
+                errors.print(f"{record.intrinsic}, epoch {record.done}: dev {note}")
             elif not errors.is_terminal and time.monotonic() - told > _LOG_SECONDS:
                 told = time.monotonic()
-                errors.print(f"{record.phase} {record.done} of {record.total} {note}")
-            bar.update(
-                tasks[record.phase],
-                completed=record.done,
-                total=record.total,
-                note=note,
-                visible=True,
-            )
+                errors.print(f"{what} {record.done} of {record.total} {note}")
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, note="")
+            bar.update(tasks[what], completed=record.done, total=record.total, note=note)
 
 
 def _calibrate(engine: Engine, definition: Definition, rows: list[Example]) -> float:

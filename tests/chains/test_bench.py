@@ -30,6 +30,7 @@ SIZES = {
     "fanout": ["--context", "96", "--adapters", "2", "--repetitions", "1"],
     "scaling": ["--context", "128", "--prefix", "64", "--most", "2", "--repetitions", "1"],
     "soak": ["--conversations", "6", "--threads", "3"],
+    "training": ["--examples", "4", "--context", "40", "--repetitions", "1"],
 }
 DRAWN = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "tables.py"))
 TABLES = {name: DRAWN[name] for name in ("decode", "concurrency", "flow")}
@@ -72,6 +73,16 @@ def test_decode_is_held_against_transformers_and_memory(measured: Any) -> None:
     assert len(told["raw"]["60"]["ours_step"]) == len(told["raw"]["60"]["read_sum"]) == 2
     [point] = told["curve"]
     assert abs(point["context"] - 60) <= 6
+
+
+@pytest.mark.slow
+def test_training_is_that_of_peft(measured: Any) -> None:
+    """One step an epoch: the same losses on the way and the same gradients."""
+    told = measured("training")
+    assert told["ratio_to_peft"] > 0
+    assert told["max_loss_difference"] < 1e-3
+    assert told["max_gradient_difference"] < 1e-4 < told["max_gradient"]
+    assert len(told["losses"]["ours"]) == len(told["losses"]["peft"]) == told["epochs"]
 
 
 @pytest.mark.slow
