@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
 
 import typer
@@ -19,7 +18,8 @@ from intrinsics.errors import (
     RequestError,
 )
 
-from .commands import bench, calibrate, demo, files, intrinsics, learn, run
+from .commands import bench, calibrate, demo, evaluate, files, intrinsics, learn, run
+from .commands.common import release
 from .errors import ChainDefinitionError, ChainError, InputError
 
 WRONG_USE, FAILED, INTERRUPTED = 2, 1, 130
@@ -54,15 +54,7 @@ def _root(
     """Conversations as graphs, judged by intrinsics on the model's own KV cache."""
 
 
-def release() -> str:
-    """The installed version."""
-    try:
-        return version("alora-chains")
-    except PackageNotFoundError:  # run from a checkout that is not installed
-        return "0.1.0"
-
-
-for module in (demo, run, files, intrinsics, learn, calibrate, bench):
+for module in (demo, run, files, intrinsics, learn, calibrate, evaluate, bench):
     module.register(app)
 
 

@@ -3,6 +3,7 @@
 ChainError
 ├── ChainDefinitionError   a chain is wrong; holds every fault with its place
 ├── InputError             a run's input: messages, documents or input fields
+├── OutputError            a result that could not be written
 └── ChainRunError          a run could not go on; says at which node, and what to do
 """
 
@@ -27,6 +28,10 @@ class ChainDefinitionError(ChainError):
 
 class InputError(ChainError):
     """What a run was given can't be used; the message says where and what to do."""
+
+
+class OutputError(ChainError):
+    """A result could not be written; what stood in its place is intact."""
 
 
 class ChainRunError(ChainError):

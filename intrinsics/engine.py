@@ -144,6 +144,17 @@ class Engine:
                 self._ready[definition.directory] = prepare(definition, self.model, self.chat)
             return self._ready[definition.directory]
 
+    def forget(self, intrinsic: str | Path) -> None:
+        """Give an intrinsic's adapter up, so that another one of the same name can be called.
+
+        Changes: the bank; no request may be using it meanwhile. The next call loads it again.
+        """
+        directory = self.catalogue.get(intrinsic).directory
+        with self.lock, self.model.lock:
+            ready = self._ready.pop(directory, None)
+            if ready is not None:
+                self.model.bank.remove(ready.name)
+
     def prefill(self, conversation: Conversation, *, timeout: float | None = None) -> Ledger:
         """Compute the keys and values the conversation lacks. Changes: its branch.
 

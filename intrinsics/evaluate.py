@@ -14,10 +14,10 @@ from torch import Tensor
 
 from .data import Example
 from .engine import Engine
+from .judged import Cost, Judged, cost, judge
 from .metrics import METRICS, Predictions, accuracy, intervals
 from .model import Row
-from .prepared import prepare
-from .readout import Candidates, Ids, calibrated
+from .readout import Candidates, Ids
 from .spec import Definition
 
 Distribution = Mapping[str, float]
@@ -37,6 +37,7 @@ class Report:
     baseline_majority: float
     by_source: dict[str, dict[str, float]]
     seconds: float
+    cost: Cost | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -50,10 +51,8 @@ def distributions(
 
     Raises: DataError: an example can't be judged; all are looked at before the first is.
     """
-    prepare(engine, definition, examples)
-    for example in examples:
-        conversation = engine.conversation(example.messages, example.documents)
-        yield engine.call(conversation, definition.directory, example.arguments).raw_distribution
+    for one in judge(engine, definition, examples):
+        yield one.verdict.raw_distribution
 
 
 def prompted(
@@ -92,12 +91,24 @@ def evaluate(
 ) -> Report:
     """Judge every example and score the verdicts against the labels."""
     started = time.perf_counter()
-    found: list[Distribution] = []
-    for i, raw in enumerate(distributions(engine, definition, examples), start=1):
-        found.append(calibrated(raw, definition.calibration))
+    judged = judge_all(engine, definition, examples, progress)
+    found = [one.verdict.distribution for one in judged]
+    return report(definition, examples, found, time.perf_counter() - started, cost(judged))
+
+
+def judge_all(
+    engine: Engine,
+    definition: Definition,
+    examples: Sequence[Example],
+    progress: Callable[[str, float], None] | None = None,
+) -> list[Judged]:
+    """Judge every example; `progress` is told the share that is done."""
+    judged: list[Judged] = []
+    for one in judge(engine, definition, examples):
+        judged.append(one)
         if progress is not None:
-            progress(f"judging with {definition.name}", i / len(examples))
-    return report(definition, examples, found, time.perf_counter() - started)
+            progress(f"judging with {definition.name}", len(judged) / len(examples))
+    return judged
 
 
 def report(
@@ -105,33 +116,36 @@ def report(
     examples: Sequence[Example],
     found: Sequence[Distribution],
     seconds: float,
+    spent: Cost | None = None,
 ) -> Report:
     """The scores of distributions that were found before."""
-    predictions = _predictions(definition, examples, found)
+    scored = predictions(definition, examples, found)
     sources = sorted({example.source for example in examples if example.source})
     by_source: dict[str, dict[str, float]] = {}
     for source in sources:
         index = np.array([i for i, e in enumerate(examples) if e.source == source])
-        part = predictions.take(index)
+        part = scored.take(index)
         by_source[source] = {"n": len(index), "accuracy": accuracy(part)}
         ranking = METRICS["auroc"](part)
         if ranking is not None:
             by_source[source]["auroc"] = ranking
     most = Counter(example.label for example in examples).most_common(1)[0][1]
-    scores: dict[str, Any] = {name: metric(predictions) for name, metric in METRICS.items()}
+    scores: dict[str, Any] = {name: metric(scored) for name, metric in METRICS.items()}
     return Report(
         n=len(examples),
         **scores,
-        confidence_intervals=intervals(predictions),
+        confidence_intervals=intervals(scored),
         baseline_majority=most / len(examples),
         by_source=by_source,
         seconds=seconds,
+        cost=spent,
     )
 
 
-def _predictions(
+def predictions(
     definition: Definition, examples: Sequence[Example], found: Sequence[Distribution]
 ) -> Predictions:
+    """The examples' labels and what was found, as indices into the definition's labels."""
     labels = list(definition.output.labels)
     shares = np.array([[distribution[label] for label in labels] for distribution in found])
     best = np.array([labels.index(definition.label_of(distribution)) for distribution in found])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -29,6 +29,12 @@ class Predictions:
     score: Floats
     positive: int | None
 
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """Whether each found label is the true one."""
+        right: NDArray[np.bool_] = self.truth == self.found
+        return right
+
     def take(self, index: Ints) -> Predictions:
         """The predictions at these places, with repetitions."""
         return Predictions(
@@ -45,7 +51,7 @@ Metric: TypeAlias = Callable[[Predictions], float | None]
 
 def accuracy(p: Predictions) -> float:
     """The share of right labels."""
-    return float(np.mean(p.truth == p.found))
+    return float(np.mean(p.right))
 
 
 def balanced_accuracy(p: Predictions) -> float:
@@ -81,9 +87,13 @@ def ece(p: Predictions) -> float:
 
     Source: arXiv 1706.04599 §2.
     """
-    bins = np.minimum((p.confidence * BINS).astype(np.int64), BINS - 1)
-    gaps = np.bincount(bins, weights=p.confidence - (p.truth == p.found), minlength=BINS)
-    return float(np.abs(gaps).sum() / len(bins))
+    gaps = np.bincount(bins(p.confidence), weights=p.confidence - p.right, minlength=BINS)
+    return float(np.abs(gaps).sum() / len(p.truth))
+
+
+def bins(probability: Floats) -> Ints:
+    """Which of `BINS` equal parts of 0 to 1 each probability lies in; 1 is in the last."""
+    return np.minimum((probability * BINS).astype(np.int64), BINS - 1)
 
 
 METRICS: dict[str, Metric] = {
@@ -95,19 +105,27 @@ METRICS: dict[str, Metric] = {
 }
 
 
+def resamples(n: int, seed: int = 0) -> Iterator[Ints]:
+    """The places of `RESAMPLES` bootstrap samples of n rows, drawn with replacement."""
+    random = np.random.default_rng(seed)
+    for _ in range(RESAMPLES):
+        yield random.integers(0, n, n)
+
+
+def interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """The 2.5th and 97.5th percentile; None without values."""
+    if not values:
+        return None
+    return float(np.percentile(values, 2.5)), float(np.percentile(values, 97.5))
+
+
 def intervals(p: Predictions, seed: int = 0) -> dict[str, tuple[float, float] | None]:
     """The 2.5th and 97.5th percentile of each metric over resampled predictions."""
-    random = np.random.default_rng(seed)
     samples: dict[str, list[float]] = {name: [] for name in METRICS}
-    for _ in range(RESAMPLES):
-        resampled = p.take(random.integers(0, len(p.truth), len(p.truth)))
+    for index in resamples(len(p.truth), seed):
+        resampled = p.take(index)
         for name, metric in METRICS.items():
             value = metric(resampled)
             if value is not None:
                 samples[name].append(value)
-    return {
-        name: (float(np.percentile(values, 2.5)), float(np.percentile(values, 97.5)))
-        if values
-        else None
-        for name, values in samples.items()
-    }
+    return {name: interval(values) for name, values in samples.items()}

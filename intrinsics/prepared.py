@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from .conversation import Conversation
 from .data import Example
 from .engine import Engine
 from .errors import DataError, IntrinsicsError
@@ -30,33 +31,51 @@ def prepare(engine: Engine, definition: Definition, examples: Sequence[Example])
     Raises: DataError: there is none, or one lacks what is judged, is too long, or has a label or
     arguments that the intrinsic does not know; the message names it.
     """
+    return [one for _, one in _checked(engine, definition, examples)]
+
+
+def conversations(
+    engine: Engine, definition: Definition, examples: Sequence[Example]
+) -> list[Conversation]:
+    """The examples as conversations that the intrinsic can judge, nothing of them computed yet.
+
+    Raises: DataError, as `prepare` does.
+    """
+    return [conversation for conversation, _ in _checked(engine, definition, examples)]
+
+
+def _checked(
+    engine: Engine, definition: Definition, examples: Sequence[Example]
+) -> Iterator[tuple[Conversation, Prepared]]:
     if not examples:
         raise DataError("there are no rows; give at least one")
     invocation, candidates = tokenised(definition, engine.chat)
     room = engine.model.context_tokens
-    prepared = []
     for i, example in enumerate(examples, start=1):
         name = example.id or f"row {i}"
+        target = candidates.ids.get(example.label)
+        if target is None:
+            raise DataError(f"{name}: {unknown('label', example.label, candidates.ids)}")
         try:
-            one = _prepare(engine, definition, example, candidates.ids.get(example.label, ()))
+            conversation, one = _prepare(engine, definition, example, target)
         except IntrinsicsError as error:
             raise DataError(f"{name}: {error}") from error
-        if not one.target:
-            raise DataError(f"{name}: {unknown('label', example.label, candidates.ids)}")
         length = sum(map(len, (one.prefix, one.instruction, invocation, one.target)))
         if length > room:
             raise DataError(
                 f"{name}: {length} tokens do not fit into the model's context of {room}; shorten "
                 f"the example or drop it"
             )
-        prepared.append(one)
-    return prepared
+        yield conversation, one
 
 
-def _prepare(engine: Engine, definition: Definition, example: Example, target: Ids) -> Prepared:
+def _prepare(
+    engine: Engine, definition: Definition, example: Example, target: Ids
+) -> tuple[Conversation, Prepared]:
     conversation = engine.conversation(example.messages, example.documents)
     check_reads(definition, conversation)
     instruction = definition.render_instruction(
         conversation.messages, conversation.documents, example.arguments
     )
-    return Prepared(conversation.ids, tuple(engine.chat.text(instruction)), target)
+    ids = tuple(engine.chat.text(instruction))
+    return conversation, Prepared(conversation.ids, ids, target)

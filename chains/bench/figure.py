@@ -33,14 +33,19 @@ _NAMES = {
 }
 
 
-def check_can_draw(folder: Path) -> None:
-    """Raises: RequestError: matplotlib is not installed, or the folder can't be made."""
+def check_matplotlib() -> None:
+    """Raises: RequestError: matplotlib, an extra, is not installed."""
     try:
-        import matplotlib  # noqa: F401  # a development extra
+        import matplotlib  # noqa: F401
     except ImportError as error:
         raise RequestError(
             "the figure needs matplotlib: pip install 'alora-chains[bench]'"
         ) from error
+
+
+def check_can_draw(folder: Path) -> None:
+    """Raises: RequestError: matplotlib is not installed, or the folder can't be made."""
+    check_matplotlib()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

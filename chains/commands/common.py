@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -65,6 +66,14 @@ FunctionsOption = Annotated[
 
 errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 """Messages and progress: never on stdout, where results go."""
+
+
+def release() -> str:
+    """The installed version."""
+    try:
+        return version("alora-chains")
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return "0.1.0"
 
 
 def cache_directory() -> Path:

@@ -1,4 +1,4 @@
-"""`chains train` and `chains eval`: make an intrinsic's adapter, and see how good it is."""
+"""`chains train`: make an intrinsic's adapter."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -16,35 +15,24 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
 
 from .calibrate import fit_and_write, show
-from .common import (
-    FoldersOption,
-    JsonOption,
-    ModelOption,
-    errors,
-    load_engine,
-    loading_bar,
-    print_json,
-)
+from .common import ModelOption, errors, load_engine
 
 if TYPE_CHECKING:
-    from intrinsics.evaluate import Report
     from intrinsics.train import Trainer
 
 _LOG_SECONDS = 10  # between two lines of progress where there is no terminal to draw on
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands to `app`."""
+    """Add the command to `app`."""
     examples = (
         "Example: chains train my_intrinsic --data train.jsonl --dev dev.jsonl --limit 800",
         "Two that read the same conversations, each prefix computed once: chains train tone topic "
         "--data tone.jsonl --dev tone_dev.jsonl --data topic.jsonl --dev topic_dev.jsonl",
     )
     app.command(epilog="\n\n".join(examples))(train)
-    app.command("eval", epilog="Example: chains eval safety --data test.jsonl --json")(eval_)
 
 
 def train(
@@ -136,45 +124,3 @@ def _draw(trainer: Trainer) -> None:
             if what not in tasks:
                 tasks[what] = bar.add_task(what, note="")
             bar.update(tasks[what], completed=record.done, total=record.total, note=note)
-
-
-def eval_(
-    intrinsic: Annotated[str, typer.Argument(help="A name, or a directory with intrinsic.yaml.")],
-    data: Annotated[Path, typer.Option("--data", help="Labelled rows, JSON Lines.")],
-    model: ModelOption = None,
-    folders: FoldersOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Score an intrinsic on labelled data, with 95 % bootstrap intervals."""
-    from intrinsics.catalogue import Catalogue
-    from intrinsics.data import read_examples
-    from intrinsics.evaluate import evaluate
-
-    definition = Catalogue(folders or ()).get(intrinsic)
-    rows = read_examples(data, definition.output.labels)
-    engine = load_engine(model, folders)
-    with loading_bar() as bar:
-        report = evaluate(engine, definition, rows, bar)
-    if as_json:
-        print_json(report.to_dict())
-    else:
-        _show(report)
-
-
-def _show(report: Report) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bright_black")
-    for title in ("metric", "value", "95 % interval"):
-        table.add_column(title)
-    for name, interval in report.confidence_intervals.items():
-        value = getattr(report, name)
-        told = "undefined (one class)" if value is None else f"{value:.3f}"
-        table.add_row(
-            name, told, "" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
-        )
-    table.add_row("majority", f"{report.baseline_majority:.3f}", "always the commonest label")
-    console = Console(highlight=False)
-    console.print(f"{report.n} rows, {report.seconds:.0f} s")
-    console.print(table)
-    for source, scores in report.by_source.items():
-        words = ", ".join(f"{key} {value:.3g}" for key, value in scores.items())
-        console.print(f"  {source}: {words}", style="bright_black")
