@@ -19,7 +19,7 @@ from intrinsics.errors import (
     RequestError,
 )
 
-from .commands import bench, demo, files, intrinsics, learn, run
+from .commands import bench, demo, files, interchange, intrinsics, learn, run
 from .errors import ChainDefinitionError, ChainError, InputError
 
 WRONG_USE, FAILED, INTERRUPTED = 2, 1, 130
@@ -62,7 +62,7 @@ def release() -> str:
         return "0.1.0"
 
 
-for module in (demo, run, files, intrinsics, learn, bench):
+for module in (demo, run, files, intrinsics, learn, interchange, bench):
     module.register(app)
 
 
