@@ -128,6 +128,16 @@ class Adapter:
 
         Raises: AdapterError: float16 does not hold a weight; OSError, SafetensorError: the disk.
         """
+        weights: dict[str, Tensor] = {}
+        for name, low in self.modules.items():
+            for kind, weight in (("lora_A", low.a), ("lora_B", low.b)):
+                weights[f"{_PREFIX}{name}.{kind}.weight"] = in_half(weight, f"{name}.{kind}")
+        metadata = {"format": "pt", _FINGERPRINT: self.fingerprint}
+        save_file(weights, directory / WEIGHTS_FILE, metadata=metadata)
+        self.write_config(directory)
+
+    def write_config(self, directory: Path) -> None:
+        """Write adapter_config.json alone. Changes: the file. Raises: OSError: the disk refused."""
         ranks = {name: low.rank for name, low in self.modules.items()}
         alphas = {name: low.scaling * low.rank for name, low in self.modules.items()}
         rank = max(ranks.values())
@@ -148,12 +158,6 @@ class Adapter:
             },
             "alora_invocation_tokens": None if self.invocation is None else list(self.invocation),
         }
-        weights: dict[str, Tensor] = {}
-        for name, low in self.modules.items():
-            for kind, weight in (("lora_A", low.a), ("lora_B", low.b)):
-                weights[f"{_PREFIX}{name}.{kind}.weight"] = in_half(weight, f"{name}.{kind}")
-        metadata = {"format": "pt", _FINGERPRINT: self.fingerprint}
-        save_file(weights, directory / WEIGHTS_FILE, metadata=metadata)
         (directory / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
 
 

@@ -88,13 +88,13 @@ def import_adapter(
     _try(adapter, intrinsic, engine.model)
     with whole_directory(target) as fresh:
         copy_parts(found, fresh)
-        (fresh / FILE).writecard_text(_renamed(found, name), encoding="utf-8")
+        (fresh / FILE).write_text(_renamed(found, name), encoding="utf-8")
         (fresh / "adapter").mkdir()
         adapter.write(fresh / "adapter")
         written = not (fresh / CARD).exists()
         if written:
             card = skeleton(Definition.load(fresh), adapter)
-            (fresh / CARD).writecard_text(card, encoding="utf-8")
+            (fresh / CARD).write_text(card, encoding="utf-8")
     return Imported(
         name=name,
         directory=target,
@@ -140,13 +140,15 @@ def export_intrinsic(
     path = definition.directory / CARD
     card = card_text(path) if path.is_file() else skeleton(definition, adapter)
     with whole_directory(target) as fresh:
-        adapter.write(fresh)
+        adapter.write_config(fresh)
+        weights = (definition.directory / "adapter" / WEIGHTS_FILE).read_bytes()
+        (fresh / WEIGHTS_FILE).write_bytes(weights)
         copy_parts(definition, fresh)
         readme = model_card(definition, adapter, card, known, licence)
-        (fresh / README).writecard_text(readme, encoding="utf-8")
+        (fresh / README).write_text(readme, encoding="utf-8")
         sums = {file.name: sha256(file) for file in sorted(fresh.iterdir())}
         lines = "".join(f"{digest}  {file}\n" for file, digest in sums.items())
-        (fresh / SUMS).writecard_text(lines, encoding="utf-8")
+        (fresh / SUMS).write_text(lines, encoding="utf-8")
     open_ = [] if "/" in known else ["base_model: its owner on the hub is not known"]
     open_ += [] if licence else ["license: not known"]
     open_ += [] if path.is_file() else [f"{CARD}: there is none; {README} has a skeleton"]

@@ -28,15 +28,17 @@ def parts(definition: Definition) -> Iterator[Path]:
 
 
 def card_text(card: Path) -> str:
+    """A card's text. Raises: RequestError: it is not UTF-8."""
     try:
-        return card.readcard_text(encoding="utf-8")
+        return card.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise RequestError(f"{card}: not UTF-8 text ({error}); save it as UTF-8") from error
 
 
-def copy_parts(definition: Definition, fresh: Path) -> None:
+def copy_parts(definition: Definition, directory: Path) -> None:
+    """Copy an intrinsic's files beside its adapter, byte for byte. Changes: `directory`."""
     for path in parts(definition):
-        (fresh / path.name).write_bytes(path.read_bytes())
+        (directory / path.name).write_bytes(path.read_bytes())
 
 
 def read_sums(directory: Path) -> dict[str, str]:
@@ -44,7 +46,7 @@ def read_sums(directory: Path) -> dict[str, str]:
     path = directory / SUMS
     if not path.is_file():
         return {}
-    lines = path.readcard_text(encoding="utf-8", errors="replace").splitlines()
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     pairs = [re.fullmatch(r"([0-9a-f]{64}) [ *]([^/]+)", line) for line in lines]
     if None in pairs:
         raise AdapterError(f"{path}: not a list of sha256 sums; get it again, or delete it")
@@ -52,4 +54,5 @@ def read_sums(directory: Path) -> dict[str, str]:
 
 
 def sha256(path: Path) -> str:
+    """The digest of a file, as sha256sum prints it."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
