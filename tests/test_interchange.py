@@ -2,47 +2,42 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
-import peft
 import pytest
 import torch
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from conftest import tiny_engine, tiny_network, write_intrinsic
 from intrinsics.catalogue import Catalogue
 from intrinsics.engine import Engine
-from intrinsics.errors import AdapterError, DefinitionError, InvocationMismatch, RequestError
+from intrinsics.errors import AdapterError, RequestError
 from intrinsics.interchange import export_intrinsic, import_adapter
 from intrinsics.messages import Document, Message
-from intrinsics.model import Row
 from intrinsics.spec import Definition
+from peft_oracle import (
+    CONFIG,
+    DEFINITION,
+    INVOCATION,
+    TALK,
+    WEIGHTS,
+    assert_same_adapter,
+    changed,
+    ids_for,
+    in_ours,
+    in_peft,
+    saved_by_peft,
+    written_definition,
+)
 
 # The issue's own bound for logits in float32; what is seen on tiny models is below 1e-5.
 TOLERANCE = 1e-4
 # float32 rounding through the 30 layers of the packaged model: see tests/test_real_model.py.
 REAL_TOLERANCE = 2e-3
-WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
-INVOCATION = "<|im_start|>polite\n"
-DEFINITION = """\
-# Written by hand, and kept as it is.
-name: polite  # short
-version: 1
-judges: Whether the user's last message is polite.
-reads: {last: user, documents: none}
-instruction: ask.j2
-invocation: "<|im_start|>polite\\n"
-output: {type: enum, labels: [polite, rude], positive: rude}
-base_model: tiny
-"""
-TALK = [Message(role="user", content="Would you be so kind?")]
 
 
 @pytest.fixture
@@ -52,69 +47,7 @@ def tiny() -> Engine:
 
 @pytest.fixture
 def definition(tmp_path: Path) -> Path:
-    directory = tmp_path / "definition"
-    directory.mkdir()
-    (directory / "intrinsic.yaml").write_text(DEFINITION)
-    (directory / "ask.j2").write_text("Is {{ messages[-1].content }} polite?")
-    return directory
-
-
-def saved_by_peft(
-    engine: Engine, directory: Path, *, halves: bool = True, activated: bool = True, **settings: Any
-) -> Path:
-    """A random adapter as PEFT writes it, in float32; `halves`: of numbers that float16 has."""
-    invocation = engine.chat.control(INVOCATION) if activated else None
-    settings = {"r": 6, "lora_alpha": 12, "target_modules": ["q_proj", "v_proj"]} | settings
-    config = peft.LoraConfig(task_type="CAUSAL_LM", alora_invocation_tokens=invocation, **settings)
-    torch.manual_seed(3)
-    network = peft.get_peft_model(tiny_network(), config)
-    with torch.no_grad():
-        for name, weight in network.named_parameters():
-            if "lora_" in name:
-                weight.normal_(0, 0.3)
-                weight.copy_(weight.half().float() if halves else weight)
-    network.save_pretrained(str(directory))
-    return directory
-
-
-def in_peft(network: Any, directory: Path, ids: tuple[int, ...]) -> Tensor:
-    """All logits of PEFT's own model, with the adapter of a directory."""
-    oracle = peft.PeftModel.from_pretrained(network, str(directory))
-    oracle.train(False)
-    try:
-        with torch.inference_mode():
-            logits: Tensor = oracle(torch.tensor([ids])).logits[0]
-            return logits
-    finally:
-        oracle.unload()
-
-
-def in_ours(engine: Engine, intrinsic: str | Path, ids: tuple[int, ...]) -> Tensor:
-    """The same of our engine; of an aLoRA from the invocation, which is last, on."""
-    ready = engine.intrinsic(intrinsic)
-    start = len(ids) - len(ready.invocation) if ready.activated else 0
-    branch = engine.model.tree.branch()
-    with torch.inference_mode():
-        if start:
-            engine.model.prefill(branch, ids[:start])
-        own = ids[start:]
-        row = Row(own, branch, adapter=ready.name, read=tuple(range(len(own))))
-        return engine.model.forward([row])[0]
-
-
-def ids_for(engine: Engine, directory: Path) -> tuple[int, ...]:
-    invocation = engine.chat.control(Definition.load(directory).invocation)
-    return (*engine.conversation(TALK).ids, *invocation)
-
-
-def assert_same_adapter(one: Path, other: Path) -> None:
-    """Weights to the bit (the header of a file has no fixed order), and the same settings."""
-    told = [json.loads((directory / CONFIG).read_text()) for directory in (one, other)]
-    assert {"alpha_pattern": {}} | told[0] == told[1]
-    first, second = load_file(one / WEIGHTS), load_file(other / WEIGHTS)
-    assert first.keys() == second.keys()
-    for name, weight in first.items():
-        assert weight.dtype == second[name].dtype and torch.equal(weight, second[name])
+    return written_definition(tmp_path / "definition")
 
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -225,191 +158,6 @@ def test_a_card_is_kept_with_its_pictures_or_else_says_what_is_not_known(
     assert not done.card_written
     names = {path.name for path in done.directory.iterdir()}
     assert names == {"intrinsic.yaml", "ask.j2", "CARD.md", "curve.png", "adapter"}
-
-
-def changed(source: Path, **settings: Any) -> None:
-    path = source / CONFIG
-    path.write_text(json.dumps(json.loads(path.read_text()) | settings))
-
-
-def with_weight(source: Path, key: str, change: Any) -> None:
-    weights = load_file(source / WEIGHTS)
-    name = next((name for name in sorted(weights) if key in name), key)
-    weights[name] = change(weights.get(name))
-    save_file({k: w for k, w in weights.items() if w is not None}, source / WEIGHTS)
-
-
-def pickled(source: Path) -> None:
-    (source / WEIGHTS).rename(source / "adapter_model.bin")
-
-
-REFUSED: dict[str, tuple[Any, str]] = {
-    "DoRA": (lambda s: changed(s, use_dora=True), "use_dora = True is not supported: DoRA"),
-    "bias": (lambda s: changed(s, bias="lora_only"), "bias = 'lora_only' is not supported: it"),
-    "bias of B": (lambda s: changed(s, lora_bias=True), "lora_bias = True is not supported"),
-    "saved layers": (lambda s: changed(s, modules_to_save=["lm_head"]), "replaces whole layers"),
-    "KaSA": (lambda s: changed(s, kasa_config={"x": 1}), "changes the base model's own weights"),
-    "of tomorrow": (lambda s: changed(s, use_xlora=True), "no such setting is known here"),
-    "old aLoRA": (
-        lambda s: changed(s, alora_invocation_tokens=None, invocation_string="<x>"),
-        "tells an aLoRA's invocation as text, .* write its token ids as alora_invocation_tokens",
-    ),
-    "no rank": (lambda s: changed(s, r=None), "r is None; it must be a number above 0"),
-    "another rank": (lambda s: changed(s, r=4), "has rank 6, but adapter_config.json says 4"),
-    "pattern": (lambda s: changed(s, rank_pattern={"q_proj": "a"}), r"rank_pattern\['q_proj'\] is"),
-    "no pattern": (lambda s: changed(s, alpha_pattern=[1]), "alpha_pattern is .* be an object"),
-    "no regex": (lambda s: changed(s, target_modules="("), "'\\(' is no regex"),
-    "targets": (lambda s: changed(s, target_modules=[1]), "must be a list of names, or a regex"),
-    "base model": (
-        lambda s: changed(s, base_model_name_or_path="me/huge"),
-        "base_model is 'tiny', but the adapter was trained on 'huge'",
-    ),
-    "too few": (
-        lambda s: changed(s, target_modules=["q_proj", "v_proj", "k_proj"]),
-        r"no weights for model\.layers\.0\.self_attn\.k_proj, which target_modules names \(2 such",
-    ),
-    "too many": (
-        lambda s: changed(s, target_modules=["q_proj"]),
-        r"target_modules does not name model\.layers\.0\.self_attn\.v_proj, for which there are",
-    ),
-    "pickle": (pickled, "a pickle, which is never loaded, since .*`save_pretrained` writes"),
-    "embeddings": (
-        lambda s: with_weight(
-            s, "base_model.model.embed.lora_embedding_A", lambda _: torch.ones(2)
-        ),
-        "unexpected tensor .*lora_embedding_A.*; only lora_A and lora_B",
-    ),
-    "quantised": (
-        lambda s: with_weight(s, "lora_A", lambda w: w.to(torch.int8)),
-        r"is quantised \(torch.int8\); save it as float16",
-    ),
-    "shape": (
-        lambda s: with_weight(s, "lora_A", lambda w: w[:, 1:].contiguous()),
-        "it was trained for another base model",
-    ),
-    "too large": (
-        lambda s: with_weight(s, "lora_A", lambda w: w * 1e6),
-        "lora_A: numbers too large for float16",
-    ),
-    "too small": (
-        lambda s: with_weight(s, "lora_B", lambda w: w * 1e-9),
-        "lora_B: numbers too small for float16, .* multiply that matrix",
-    ),
-    "not finite": (
-        lambda s: with_weight(s, "lora_B", lambda w: w / 0),
-        "holds NaN or infinity",
-    ),
-    "no config": (lambda s: (s / CONFIG).unlink(), "give a directory that PEFT's save_pretrained"),
-    "no adapter": (
-        lambda s: (s / CONFIG).rename(s / "config.json"),
-        "this is a whole model, not an adapter",
-    ),
-    "sums": (lambda s: (s / "SHA256SUMS").write_text("abc\n"), "not a list of sha256 sums"),
-    "gone": (shutil.rmtree, "no such directory"),
-}
-
-
-@pytest.mark.parametrize(("spoil", "message"), REFUSED.values(), ids=REFUSED)
-def test_what_can_not_be_applied_is_refused_and_nothing_is_written(
-    tiny: Engine, tmp_path: Path, definition: Path, spoil: Any, message: str
-) -> None:
-    source = saved_by_peft(tiny, tmp_path / "peft")
-    spoil(source)
-    with pytest.raises(AdapterError, match=message):
-        import_adapter(tiny, source, tmp_path / "mine", definition=definition)
-    assert not [path for path in (tmp_path / "mine").glob("*")]
-
-
-def test_an_untrained_adapter_is_refused(tiny: Engine, tmp_path: Path, definition: Path) -> None:
-    source = saved_by_peft(tiny, tmp_path / "peft")
-    weights = load_file(source / WEIGHTS)
-    zeros = {name: one * ("lora_A" in name) for name, one in weights.items()}
-    save_file(zeros, source / WEIGHTS)
-    with pytest.raises(AdapterError, match="every lora_B is zero, so it changes nothing"):
-        import_adapter(tiny, source, tmp_path / "mine", definition=definition)
-
-
-def test_a_directory_that_holds_the_adapter_deeper_is_named(tiny: Engine, tmp_path: Path) -> None:
-    saved_by_peft(tiny, tmp_path / "peft" / "second")
-    with pytest.raises(AdapterError, match=r"one level deeper; give .*second"):
-        import_adapter(tiny, tmp_path / "peft", tmp_path / "mine")
-
-
-def test_definitions_that_do_not_go_with_the_adapter_are_refused(
-    tiny: Engine, tmp_path: Path, definition: Path
-) -> None:
-    source, mine = saved_by_peft(tiny, tmp_path / "peft"), tmp_path / "mine"
-    with pytest.raises(RequestError, match=r"no intrinsic.yaml, .* give it with --definition"):
-        import_adapter(tiny, source, mine)
-    with pytest.raises(RequestError, match="is a file intrinsic"):
-        import_adapter(tiny, source, mine, definition=definition / "ask.j2")
-    with pytest.raises(DefinitionError, match="missing"):
-        import_adapter(tiny, source, mine, definition=tmp_path)
-    with pytest.raises(RequestError, match="name 'Polite!': use lower-case letters"):
-        import_adapter(tiny, source, mine, definition=definition, name="Polite!")
-    with pytest.raises(RequestError, match="'safety' is a shipped intrinsic"):
-        import_adapter(tiny, source, mine, definition=definition, name="safety")
-    path = definition / "intrinsic.yaml"
-    path.write_text(DEFINITION.replace("<|im_start|>polite", "<|im_start|>rude"))
-    with pytest.raises(InvocationMismatch, match="use that invocation"):
-        import_adapter(tiny, source, mine, definition=definition)
-    path.write_text(DEFINITION.replace("name: polite", "name: >-\n  polite\n#"))
-    with pytest.raises(RequestError, match="write the name plainly"):
-        import_adapter(tiny, source, mine, definition=definition, name="other")
-    assert not list(mine.glob("*"))
-
-
-def test_only_an_intrinsic_is_replaced_and_only_when_asked(
-    tiny: Engine, tmp_path: Path, definition: Path
-) -> None:
-    source, mine = saved_by_peft(tiny, tmp_path / "peft"), tmp_path / "mine"
-    assert not import_adapter(tiny, source, mine, definition=definition).replaced
-    with pytest.raises(RequestError, match="exists; --replace replaces it"):
-        import_adapter(tiny, source, mine, definition=definition)
-    (mine / "polite" / "train.jsonl").write_text("mine")
-    with pytest.raises(RequestError, match=r"train\.jsonl is no part of an intrinsic and would"):
-        import_adapter(tiny, source, mine, definition=definition, overwrite=True)
-    (mine / "polite" / "train.jsonl").unlink()
-    assert import_adapter(tiny, source, mine, definition=definition, overwrite=True).replaced
-    (mine / "other").mkdir()
-    with pytest.raises(RequestError, match=r"holds no intrinsic\.yaml, so it is no intrinsic"):
-        import_adapter(tiny, source, mine, definition=definition, name="other", overwrite=True)
-
-
-def test_an_adapter_can_be_brought_to_the_definition_where_it_lies(
-    tiny: Engine, tmp_path: Path, definition: Path
-) -> None:
-    place = definition.rename(tmp_path / "polite")
-    source = saved_by_peft(tiny, tmp_path / "peft")
-    done = import_adapter(tiny, source, tmp_path, definition=place, overwrite=True)
-    assert done.directory == place and done.replaced
-    assert (place / "intrinsic.yaml").read_text() == DEFINITION
-
-
-def test_an_import_that_the_disk_refuses_leaves_the_old_one(
-    tiny: Engine, tmp_path: Path, definition: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source, mine = saved_by_peft(tiny, tmp_path / "peft"), tmp_path / "mine"
-    target = import_adapter(tiny, source, mine, definition=definition).directory
-    before = {path: path.read_bytes() for path in target.rglob("*") if path.is_file()}
-    replace = os.replace
-
-    def full(old: Any, new: Any) -> None:
-        if Path(new) == target and "old" not in str(old):
-            raise OSError("No space left on device")
-        replace(old, new)
-
-    monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(AdapterError, match=r"polite: could not be written .*No space left"):
-        import_adapter(tiny, source, mine, definition=definition, overwrite=True)
-    assert {path: path.read_bytes() for path in target.rglob("*") if path.is_file()} == before
-    assert [path.name for path in mine.iterdir()] == ["polite"]
-
-
-def test_an_import_that_was_killed_is_no_intrinsic(tmp_path: Path) -> None:
-    (tmp_path / ".polite-x1").mkdir()
-    (tmp_path / ".polite-x1" / "intrinsic.yaml").write_text("name: pol")
-    assert Catalogue([tmp_path]).names() == Catalogue().names()
 
 
 def test_an_export_is_what_was_there_and_says_what_is_open(tiny: Engine, tmp_path: Path) -> None:

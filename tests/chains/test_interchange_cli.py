@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from chains.cli import main
 from conftest import tiny_engine, tiny_network, tiny_tokenizer, write_intrinsic
+from intrinsics.adapter import Adapter
+from intrinsics.engine import Engine
+
+PAGE = (Path(__file__).parents[2] / "docs" / "interchange.md").read_text()
 
 
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str | Path, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", "from chains.cli import main; main()", *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=300,
+        cwd=folder,
     )
 
 
@@ -60,7 +68,8 @@ def test_what_is_exported_can_be_imported_and_judges(tmp_path: Path, judge: Path
         *("check", "judge", "--intrinsics", mine, "--model", model, "--message", "Hm?", "--json")
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["verdicts"]["judge"]["value"] in ("yes", "no")
+    (verdict,) = json.loads(done.stdout)["results"]
+    assert verdict["intrinsic"] == "judge" and verdict["value"] in ("yes", "no")
     done = run("import", tmp_path / "out", "--to", mine, "--model", model)
     assert (done.returncode, done.stdout) == (2, "")
     assert "exists; --replace replaces it" in done.stderr and "Traceback" not in done.stderr
@@ -93,3 +102,20 @@ def test_errors_leave_with_their_code(
     (judge / "adapter" / "adapter_config.json").unlink()
     code, told = failing(capsys, "export", judge, "--to", tmp_path / "out")
     assert code == 1 and "no adapter_config.json" in told
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_page_run_in_their_order(engine: Engine, tmp_path: Path) -> None:
+    adapter = Adapter.load(engine.catalogue.get("safety").directory / "adapter")
+    polite = tuple(engine.chat.control("<|im_start|>polite\n"))
+    replace(adapter, invocation=polite).save(tmp_path / "peft_output")
+    (text,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    (tmp_path / "intrinsic.yaml").write_text(text)
+    lines = "".join(re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)).splitlines()
+    assert len(lines) == 4
+    for line in lines:
+        command, *arguments = shlex.split(line)
+        done = run(*arguments, folder=tmp_path)
+        assert (command, done.returncode) == ("chains", 0), done.stderr
+        assert done.stdout
+    assert "left to say" not in done.stderr
