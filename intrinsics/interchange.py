@@ -81,14 +81,14 @@ def import_adapter(
     recover_directory(target)
     replaced = _check_target(target, name, overwrite)
     adapter = Adapter.load(source)
-    owner_and_name = _hub_name(adapter.base_model) or found.base_model
     intrinsic = matched(found, adapter, engine.model, engine.chat)
-    adapter = replace(adapter, base_model=owner_and_name)
+    adapter = replace(adapter, base_model=_hub_name(adapter.base_model) or found.base_model)
     _check_layers(adapter, PeftConfig.read(source), engine.model)
     _try(adapter, intrinsic, engine.model)
     with whole_directory(target) as fresh:
         copy_parts(found, fresh)
-        (fresh / FILE).write_text(_renamed(found, name), encoding="utf-8")
+        if name != found.name:
+            (fresh / FILE).write_text(_renamed(found, name), encoding="utf-8")
         (fresh / "adapter").mkdir()
         adapter.write(fresh / "adapter")
         written = not (fresh / CARD).exists()
@@ -279,8 +279,6 @@ def _try(adapter: Adapter, intrinsic: Intrinsic, model: Model) -> None:
 def _renamed(definition: Definition, name: str) -> str:
     """The text of intrinsic.yaml with another name; every other character stays."""
     source = load(definition.directory / FILE)
-    if name == definition.name:
-        return source.text
     line, column = source.position(("name",))
     lines = source.text.splitlines(keepends=True)
     before, rest = lines[line - 1][: column - 1], lines[line - 1][column - 1 :]

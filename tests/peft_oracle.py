@@ -46,8 +46,10 @@ def saved_by_peft(
 ) -> Path:
     """A random adapter as PEFT writes it, in float32; `halves`: of numbers that float16 has."""
     invocation = engine.chat.control(INVOCATION) if activated else None
-    settings = {"r": 6, "lora_alpha": 12, "target_modules": ["q_proj", "v_proj"]} | settings
-    config = peft.LoraConfig(task_type="CAUSAL_LM", alora_invocation_tokens=invocation, **settings)
+    default: dict[str, Any] = {"r": 6, "lora_alpha": 12, "target_modules": ["q_proj", "v_proj"]}
+    config = peft.LoraConfig(
+        task_type="CAUSAL_LM", alora_invocation_tokens=invocation, **{**default, **settings}
+    )
     torch.manual_seed(3)
     network = peft.get_peft_model(tiny_network(), config)
     with torch.no_grad():

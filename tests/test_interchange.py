@@ -182,7 +182,7 @@ def test_an_export_is_what_was_there_and_says_what_is_open(tiny: Engine, tmp_pat
     card = ModelCard.load(done.directory / "README.md")  # the hub's own reader
     assert (card.data.base_model, card.data.library_name) == ("me/tiny", "peft")
     assert (card.data.license, card.data.metrics) == ("mit", ["accuracy"])
-    (result,) = card.data.eval_results or ()
+    (result,) = list(card.data.eval_results or [])
     assert (result.metric_type, result.metric_value) == ("accuracy", 0.9)
     assert "alora" in (card.data.tags or ()) and "the text of `instruction.j2`" in card.text
     bare = write_intrinsic(tiny, tmp_path, "bare", activated=False)
