@@ -18,7 +18,17 @@ from intrinsics.errors import (
     RequestError,
 )
 
-from .commands import bench, calibrate, demo, evaluate, files, intrinsics, learn, run
+from .commands import (
+    bench,
+    calibrate,
+    demo,
+    evaluate,
+    files,
+    interchange,
+    intrinsics,
+    learn,
+    run,
+)
 from .commands.common import release
 from .errors import ChainDefinitionError, ChainError, InputError
 
@@ -54,7 +64,7 @@ def _root(
     """Conversations as graphs, judged by intrinsics on the model's own KV cache."""
 
 
-for module in (demo, run, files, intrinsics, learn, calibrate, evaluate, bench):
+for module in (demo, run, files, intrinsics, learn, calibrate, evaluate, interchange, bench):
     module.register(app)
 
 

@@ -12,10 +12,10 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -23,27 +23,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .errors import AdapterError
+from .peft_config import CONFIG_FILE, PeftConfig
 
-CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 _FINGERPRINT = "base_model_fingerprint"
 _PREFIX = "base_model.model."
-# Settings of PEFT that change the arithmetic and that we do not compute: refused, never ignored.
-_UNSUPPORTED: dict[str, object] = {
-    "use_dora": False,
-    "fan_in_fan_out": False,
-    "modules_to_save": None,
-    "alpha_pattern": {},
-    "trainable_token_indices": None,
-    "target_parameters": None,
-    "lora_bias": False,
-    "use_qalora": False,
-    "use_bdlora": None,
-    "layer_replication": None,
-    "bias": "none",
-}
-# Ways to begin a training that also change the base model's weights.
-_CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
+# A tensor that loses more than this share of its norm in float16 has numbers below its range.
+_HALF_TOLERANCE = 0.01
 
 
 @dataclass(frozen=True)
@@ -70,7 +56,8 @@ class Adapter:
     `invocation` holds the token ids it was trained with; None marks an ordinary LoRA, which acts
     on every token and therefore can't read the base model's cache. `fingerprint` is that of the
     base model it was trained on ("" where the file does not say); it lies in the metadata of the
-    weights, which PEFT ignores.
+    weights, which PEFT ignores. `targets` names what is adapted where not every layer of a kind is;
+    () stands for the last parts of the modules' names.
     """
 
     modules: Mapping[str, LowRank]
@@ -78,6 +65,7 @@ class Adapter:
     base_model: str
     alpha: float
     fingerprint: str = ""
+    targets: tuple[str, ...] = ()
 
     @property
     def activated(self) -> bool:
@@ -91,9 +79,8 @@ class Adapter:
         Raises: AdapterError: a file is missing or corrupt, or asks for arithmetic we lack.
         """
         recover_directory(directory)
-        config = _read_config(directory)
+        config = PeftConfig.read(directory)
         weights, fingerprint = _read_weights(directory / WEIGHTS_FILE)
-        scaling = _scalings(config)
         modules: dict[str, LowRank] = {}
         for key in sorted(weights):
             module, kind = _split_key(key, directory)
@@ -110,16 +97,22 @@ class Adapter:
                     f"{directory / WEIGHTS_FILE}: {module}: lora_A {tuple(a.shape)} and "
                     f"lora_B {tuple(b.shape)} do not multiply"
                 )
-            modules[module] = LowRank(a.float(), b.float(), scaling(a.shape[0]))
+            rank = config.rank(module)
+            if a.shape[0] != rank:
+                raise AdapterError(
+                    f"{directory / WEIGHTS_FILE}: {module} has rank {a.shape[0]}, but "
+                    f"{CONFIG_FILE} says {rank}; take both files from one adapter"
+                )
+            modules[module] = LowRank(a.float(), b.float(), config.alpha(module) / rank)
         if not modules:
             raise AdapterError(f"{directory / WEIGHTS_FILE}: holds no lora_A weights")
-        tokens = config.get("alora_invocation_tokens")
         return Adapter(
             modules=modules,
-            invocation=None if tokens is None else tuple(tokens),
-            base_model=str(config.get("base_model_name_or_path") or ""),
-            alpha=float(config["lora_alpha"]),
+            invocation=config.invocation,
+            base_model=config.base_model,
+            alpha=config.alpha(next(iter(modules))),
             fingerprint=fingerprint,
+            targets=() if config.names_kinds else tuple(sorted(modules)),
         )
 
     def save(self, directory: Path) -> None:
@@ -127,8 +120,28 @@ class Adapter:
 
         Raises: AdapterError: the disk refused; what stood there before is intact.
         """
+        with whole_directory(directory) as fresh:
+            self.write(fresh)
+
+    def write(self, directory: Path) -> None:
+        """Write PEFT's format in float16 into a directory that exists. Changes: its files.
+
+        Raises: AdapterError: float16 does not hold a weight; OSError, SafetensorError: the disk.
+        """
+        weights: dict[str, Tensor] = {}
+        for name, low in self.modules.items():
+            for kind, weight in (("lora_A", low.a), ("lora_B", low.b)):
+                weights[f"{_PREFIX}{name}.{kind}.weight"] = in_half(weight, f"{name}.{kind}")
+        metadata = {"format": "pt", _FINGERPRINT: self.fingerprint}
+        save_file(weights, directory / WEIGHTS_FILE, metadata=metadata)
+        self.write_config(directory)
+
+    def write_config(self, directory: Path) -> None:
+        """Write adapter_config.json alone. Changes: the file. Raises: OSError: the disk refused."""
         ranks = {name: low.rank for name, low in self.modules.items()}
+        alphas = {name: low.scaling * low.rank for name, low in self.modules.items()}
         rank = max(ranks.values())
+        kinds = {name.rsplit(".", 1)[-1] for name in self.modules}
         config = {
             "peft_type": "LORA",
             "task_type": "CAUSAL_LM",
@@ -138,27 +151,46 @@ class Adapter:
             "lora_alpha": self.alpha,
             "lora_dropout": 0.0,
             "bias": "none",
-            "target_modules": sorted({name.rsplit(".", 1)[-1] for name in self.modules}),
+            "target_modules": sorted(self.targets or kinds),
             "rank_pattern": {name: r for name, r in ranks.items() if r != rank},
+            "alpha_pattern": {
+                name: alpha for name, alpha in alphas.items() if not math.isclose(alpha, self.alpha)
+            },
             "alora_invocation_tokens": None if self.invocation is None else list(self.invocation),
         }
-        weights: dict[str, Tensor] = {}
-        for name, low in self.modules.items():
-            weights[f"{_PREFIX}{name}.lora_A.weight"] = low.a.detach().half().contiguous()
-            weights[f"{_PREFIX}{name}.lora_B.weight"] = low.b.detach().half().contiguous()
-        fresh = fresh_directory(directory)
-        try:
-            metadata = {"format": "pt", _FINGERPRINT: self.fingerprint}
-            save_file(weights, fresh / WEIGHTS_FILE, metadata=metadata)
-            (fresh / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
-            fresh.chmod(0o755)
-            replace_directory(fresh, directory)
-        except (OSError, SafetensorError) as error:
-            raise AdapterError(
-                f"{directory}: could not be written ({error}); free space and retry"
-            ) from error
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+        (directory / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
+
+
+def in_half(weight: Tensor, name: str) -> Tensor:
+    """The weight in float16. Raises: AdapterError: its numbers are outside of float16's range."""
+    half = weight.detach().half().contiguous()
+    lost = torch.linalg.vector_norm(half.float() - weight.detach().float())
+    if not torch.isfinite(half).all():
+        what, remedy = "too large", "divide that matrix by a power of two and multiply its alpha"
+    elif lost > _HALF_TOLERANCE * torch.linalg.vector_norm(weight.detach().float()):
+        what, remedy = "too small", "multiply that matrix by a power of two and divide its alpha"
+    else:
+        return half
+    raise AdapterError(f"{name}: numbers {what} for float16, which adapters are kept in; {remedy}")
+
+
+@contextmanager
+def whole_directory(target: Path) -> Iterator[Path]:
+    """A directory to fill, put in the place of `target` at the end, or not at all.
+
+    Raises: AdapterError: the disk refused; what stood there before is intact.
+    """
+    fresh = fresh_directory(target)
+    try:
+        yield fresh
+        fresh.chmod(0o755)
+        replace_directory(fresh, target)
+    except (OSError, SafetensorError) as error:
+        raise AdapterError(
+            f"{target}: could not be written ({error}); free space and retry"
+        ) from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def fresh_directory(target: Path) -> Path:
@@ -201,58 +233,12 @@ def replace_directory(fresh: Path, target: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _read_config(directory: Path) -> dict[str, Any]:
-    path = directory / CONFIG_FILE
-    if not path.is_file():
-        raise AdapterError(f"{directory}: no {CONFIG_FILE}; train it with `chains train`")
-    try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise AdapterError(f"{path}: not valid JSON ({error}); restore the file") from error
-    if not isinstance(config, dict):
-        raise AdapterError(f"{path}: not a JSON object; restore the file")
-    _check_config(config, path)
-    return config
-
-
-def _check_config(config: Mapping[str, Any], path: Path) -> None:
-    if config.get("peft_type") != "LORA":
-        raise AdapterError(
-            f"{path}: peft_type is {config.get('peft_type')!r}, only LORA is supported"
-        )
-    for key in ("r", "lora_alpha"):
-        value = config.get(key)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e6:
-            raise AdapterError(f"{path}: {key} is {value!r}; it must be a number above 0")
-    tokens = config.get("alora_invocation_tokens")
-    if tokens is not None and not _are_ids(tokens):
-        raise AdapterError(
-            f"{path}: alora_invocation_tokens is {tokens!r}; it must be a list of token ids"
-        )
-    begun = str(config.get("init_lora_weights")).lower()
-    if begun.startswith(_CHANGES_BASE):
-        raise AdapterError(
-            f"{path}: init_lora_weights = {begun!r} changes the base model's own weights; convert "
-            f"the adapter with PEFT's path_initial_model_for_weight_conversion first"
-        )
-    for key, neutral in _UNSUPPORTED.items():
-        if config.get(key) not in (neutral, None, [], {}):
-            raise AdapterError(f"{path}: {key} = {config[key]!r} is not supported")
-
-
-def _are_ids(tokens: object) -> bool:
-    return (
-        isinstance(tokens, list)
-        and bool(tokens)
-        and all(isinstance(token, int) and not isinstance(token, bool) for token in tokens)
-    )
-
-
 def _read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
     if not path.is_file():
         pickled = path.with_suffix(".bin")
         reason = (
-            f"only {pickled.name}, a pickle, which is never loaded; convert it to safetensors"
+            f"only {pickled.name}, a pickle, which is never loaded, since it may run any code; "
+            f"load it in PEFT where you trust it: `save_pretrained` writes safetensors"
             if pickled.exists()
             else "weights are missing; train it with `chains train`"
         )
@@ -266,20 +252,21 @@ def _read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
             f"{path}: not readable as safetensors ({error}); restore the file"
         ) from error
     for key, tensor in weights.items():
+        if not tensor.is_floating_point() or tensor.element_size() < 2:
+            raise AdapterError(
+                f"{path}: {key} is quantised ({tensor.dtype}); save it as float16, bfloat16 or "
+                f"float32"
+            )
         if not torch.isfinite(tensor).all():
             raise AdapterError(f"{path}: {key} holds NaN or infinity; restore or retrain it")
     return weights, fingerprint
 
 
-def _scalings(config: Mapping[str, Any]) -> Callable[[int], float]:
-    alpha = float(config["lora_alpha"])
-    if config.get("use_rslora"):
-        return lambda rank: alpha / math.sqrt(rank)
-    return lambda rank: alpha / rank
-
-
 def _split_key(key: str, directory: Path) -> tuple[str, str]:
     module, dot, rest = key.removeprefix(_PREFIX).rpartition(".lora_")
     if not dot or rest not in ("A.weight", "B.weight"):
-        raise AdapterError(f"{directory / WEIGHTS_FILE}: unexpected tensor {key!r}")
+        raise AdapterError(
+            f"{directory / WEIGHTS_FILE}: unexpected tensor {key!r}; only lora_A and lora_B of "
+            f"linear layers are applied: train without embeddings, biases and whole layers"
+        )
     return module, f"lora_{rest[0]}"

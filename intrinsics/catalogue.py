@@ -24,7 +24,8 @@ class Catalogue:
                 raise RequestError(f"{folder}: no such folder of intrinsics")
         for folder in (shipped, *folders):
             for file in sorted(folder.glob(f"*/{FILE}")):
-                self._add(file.parent.resolve())
+                if not file.parent.name.startswith("."):  # one that is being written
+                    self._add(file.parent.resolve())
 
     def names(self) -> list[str]:
         """The names of all intrinsics, sorted."""

@@ -44,6 +44,17 @@ def prepare(definition: Definition, model: Model, chat: ChatFormat) -> Intrinsic
     the definition's invocation is not tokenised as the adapter was trained.
     """
     adapter = Adapter.load(definition.directory / "adapter")
+    intrinsic = matched(definition, adapter, model, chat)
+    with model.lock:
+        model.bank.add(definition.name, adapter)
+    return intrinsic
+
+
+def matched(definition: Definition, adapter: Adapter, model: Model, chat: ChatFormat) -> Intrinsic:
+    """A definition and an adapter as one intrinsic of this base model, if they are one.
+
+    Changes: nothing. Raises: as `prepare`.
+    """
     invocation, candidates = tokenised(definition, chat)
     _check_base(definition, adapter, model)
     if adapter.invocation is not None and adapter.invocation != invocation:
@@ -53,8 +64,7 @@ def prepare(definition: Definition, model: Model, chat: ChatFormat) -> Intrinsic
             f"{list(adapter.invocation)} ({chat.tokenizer.decode(list(adapter.invocation))!r}); "
             f"use that invocation, or train the adapter again"
         )
-    with model.lock:
-        model.bank.add(definition.name, adapter)
+    model.bank.check(definition.name, adapter)
     return Intrinsic(definition, invocation, candidates, adapter.activated)
 
 
@@ -73,7 +83,7 @@ def _check_base(definition: Definition, adapter: Adapter, model: Model) -> None:
         )
     if adapter.fingerprint and adapter.fingerprint != model.fingerprint:
         raise AdapterError(
-            f"{definition.directory / 'adapter'}: trained on other weights of "
+            f"{definition.name}: the adapter was trained on other weights of "
             f"{definition.base_model} (fingerprint {adapter.fingerprint}) than the loaded base "
             f"model ({model.fingerprint}); load that model, or train the adapter again"
         )

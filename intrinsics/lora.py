@@ -69,8 +69,8 @@ class AdapterBank:
     def __getitem__(self, name: str) -> Adapter:
         return self._adapters[name]
 
-    def add(self, name: str, adapter: Adapter) -> None:
-        """Register an adapter. Changes: the bank. Raises: AdapterError: it does not fit."""
+    def check(self, name: str, adapter: Adapter) -> None:
+        """Raises: AdapterError: the adapter does not fit this base model."""
         for module, low in adapter.modules.items():
             linear = self._linears.get(module)
             if linear is None:
@@ -86,6 +86,10 @@ class AdapterBank:
                     f"the base model but {low.a.shape[1]} -> {low.b.shape[0]} in the adapter; "
                     f"it was trained for another base model ({adapter.base_model or 'unnamed'})"
                 )
+
+    def add(self, name: str, adapter: Adapter) -> None:
+        """Register an adapter. Changes: the bank. Raises: AdapterError: it does not fit."""
+        self.check(name, adapter)
         self._adapters[name] = adapter
         self._stacks = {names: s for names, s in self._stacks.items() if name not in names}
         for module in adapter.modules.keys() - self._hooked:
