@@ -208,7 +208,7 @@ def lora_shares(engine: Engine, task: Task, directory: Path, split: str) -> Floa
 
 def lora_name(engine: Engine, task: Task, settings: TrainSettings) -> str:
     """The name of a LoRA's directory, which tells its data and settings from others."""
-    told = json.dumps([asdict(settings), engine.model.fingerprint, task.identity])
+    told = json.dumps([asdict(settings), engine.model.fingerprint, task.training_identity])
     digest = hashlib.sha256(told.encode()).hexdigest()[:12]
     return f"rank{settings.rank}-rate{settings.learning_rate:g}-{digest}"
 

@@ -41,12 +41,20 @@ class Task:
         return {"dev": self.dev, **self.tests}
 
     @property
+    def training_identity(self) -> str:
+        """Tells what an adapter learns from: rows of train and dev, and what stands around them.
+
+        Neither calibration nor test rows belong to it: they change without a new training.
+        """
+        one = self.definition
+        instruction = one.directory / one.instruction if one.instruction else None
+        around = [one.invocation, self.labels, instruction.read_text() if instruction else ""]
+        return _digest(json.dumps(around), self.train, self.dev)
+
+    @property
     def identity(self) -> str:
-        """Tells these rows and this definition from others."""
-        digest = hashlib.sha256(self.definition.model_dump_json().encode())
-        for rows in (self.train, *self.splits.values()):
-            digest.update("\n".join(row.model_dump_json() for row in rows).encode())
-        return digest.hexdigest()
+        """Tells all the rows, and what stands around them, from others."""
+        return _digest(self.training_identity, *self.tests.values())
 
 
 @dataclass(frozen=True)
@@ -105,6 +113,13 @@ def read_task(folder: Path, definition: Definition, examples: int, dev_examples:
     for rows in tests.values():
         check_disjoint([*train, *dev], rows)
     return Task(definition, train, dev, tests)
+
+
+def _digest(text: str, *splits: Sequence[Example]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for rows in splits:
+        digest.update("\n".join(row.model_dump_json() for row in rows).encode())
+    return digest.hexdigest()
 
 
 class Log:

@@ -17,6 +17,7 @@ from intrinsics.engine import Engine
 from intrinsics.messages import Message
 from intrinsics.spec import Definition
 from intrinsics.train import TrainSettings
+from parity import JUDGES, arguments, compared, judge_all
 from peft_lora import LoraTraining, lora, lora_name, lora_shares
 from scores import calibrate, difference, false_positive_rate, predictions, scores
 from task import Found, Log, Task
@@ -178,3 +179,32 @@ def test_a_killed_lora_goes_on_and_ends_at_the_same_weights(
     assert found.chosen["rank"] == 4 and found.chosen["runs"] == 1
     expected = lora_shares(tiny, task, whole.adapter, "test")
     assert np.array_equal(found.shares["test"], expected)
+
+
+def test_every_judge_is_run_once_and_then_read_from_the_cache(
+    tiny: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    definition = Definition.load(write_intrinsic(tiny, tmp_path, "safety"))
+    task = Task(definition, rows(8, "train"), rows(4, "dev"), {"test": rows(4, "test")})
+    line = ["data", "out.json", "--epochs", "1", "--ranks", "2", "4", "--cache", str(tmp_path)]
+
+    def measured(*more: str) -> dict[str, Found]:
+        given = arguments([*line, *more])
+        return judge_all(tiny, lambda: tiny_network("llama"), task, given, Log())
+
+    first = measured("--judges", "tfidf", "alora")
+    assert set(first) == {"tfidf", "alora"}
+    every = measured()
+    assert tuple(every) == JUDGES
+    assert every["lora"].chosen["runs"] == 2 and every["prompted"].chosen["runs"] == 3
+    capsys.readouterr()
+    again = measured()
+    assert "safety" not in capsys.readouterr().err, "nothing is run a second time"
+    for judge, found in every.items():
+        assert np.array_equal(found.shares["test"], again[judge].shares["test"])
+    told = compared(task, again)
+    assert told["judges"]["alora"]["splits"]["test"]["n"] == 4
+    assert set(told["alora_minus"]) == set(JUDGES) - {"alora"}
+    for row, shares in zip(task.dev, every["alora"].shares["dev"], strict=True):
+        verdict = tiny.call(tiny.conversation(row.messages), definition.directory)
+        assert list(verdict.distribution.values()) == pytest.approx(list(shares), abs=1e-6)
