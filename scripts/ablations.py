@@ -37,7 +37,7 @@ from intrinsics.spec import FILE, Definition
 from intrinsics.train import Trainer, TrainSettings
 from questions import questions
 from readouts import Prompt, read
-from scores import scores
+from scores import predictions, scores
 from task import SEED, Log, Task
 
 CACHE = Path.home() / ".cache" / "alora-chains" / "ablations"
@@ -154,7 +154,8 @@ class Ablation:
                 if time.monotonic() > deadline:
                     return None
         shares = self._shares(definition, variant)
-        told = scores(Task(definition, rows, self.dev, {}), self.dev, shares)
+        task = Task(definition, rows, self.dev, {})
+        told = scores(self.dev, predictions(task, self.dev, shares))
         return {
             "axis": variant.axis,
             "value": variant.value,

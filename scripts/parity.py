@@ -28,12 +28,11 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from baselines import length_only, majority, tfidf
 from intrinsics.checkpoint import resolve
 from intrinsics.engine import Engine
-from intrinsics.metrics import Floats
-from intrinsics.spec import FILE
+from intrinsics.metrics import Floats, Predictions
 from intrinsics.train import TrainSettings
 from peft_lora import grid, lora
 from questions import asked, questions
-from scores import calibrate, difference, predictions, scores
+from scores import calibrate, difference, scores
 from task import Found, Log, Task, read_task
 
 JUDGES = ("majority", "length", "tfidf", "prompted", "lora", "alora")
@@ -59,32 +58,28 @@ def main() -> None:
 
 def compared(task: Task, judged: Mapping[str, Found]) -> dict[str, Any]:
     """The scores of every judge on every split, and the Activated LoRA minus each of the others."""
-    shares: dict[str, dict[str, Floats]] = {}
+    verdicts: dict[str, dict[str, Predictions]] = {}
     told: dict[str, Any] = {"judges": {}, "alora_minus": {}}
     for judge, found in judged.items():
-        temperature, shares[judge] = calibrate(task, found)
+        temperature, verdicts[judge] = calibrate(task, found)
         told["judges"][judge] = {
             "chosen": dict(found.chosen),
             "temperature": temperature,
             "splits": {
-                split: scores(task, rows, shares[judge][split])
-                for split, rows in task.splits.items()
+                split: scores(rows, verdicts[judge][split]) for split, rows in task.splits.items()
             },
         }
-    for judge in judged if "alora" in judged else ():
-        if judge != "alora":
-            told["alora_minus"][judge] = {
-                split: difference(
-                    predictions(task, rows, shares["alora"][split]),
-                    predictions(task, rows, shares[judge][split]),
-                )
-                for split, rows in task.tests.items()
-            }
+    if "alora" in verdicts:
+        ours = verdicts.pop("alora")
+        told["alora_minus"] = {
+            judge: {split: difference(ours[split], theirs[split]) for split in task.tests}
+            for judge, theirs in verdicts.items()
+        }
     return told
 
 
 def shipped(engine: Engine, task: Task, log: Log) -> Found:
-    """The Activated LoRA of the library, served and calibrated as a user gets it."""
+    """The Activated LoRA of the library, served as a user gets it."""
     definition = task.definition
     shares: dict[str, Floats] = {}
     for split, rows in task.splits.items():
@@ -92,11 +87,11 @@ def shipped(engine: Engine, task: Task, log: Log) -> Found:
         for i, row in enumerate(rows, start=1):
             conversation = engine.conversation(row.messages, row.documents)
             verdict = engine.call(conversation, definition.directory, row.arguments)
-            found.append([verdict.distribution[label] for label in task.labels])
+            found.append([verdict.raw_distribution[label] for label in task.labels])
             log.often(f"{definition.name}: judged {i} of {len(rows)} rows of {split}")
         shares[split] = np.array(found)
     low = max(engine.model.bank[definition.name].modules.values(), key=lambda one: one.rank)
-    return Found({"rank": low.rank}, shares, calibrated=True)
+    return Found({"rank": low.rank}, shares, shipped=True)
 
 
 def judge_all(
@@ -119,7 +114,7 @@ def judge_all(
         "tfidf": (lambda: tfidf(task), None),
         "prompted": (lambda: asked(engine, task, log), questions(name)),
         "lora": (lambda: lora(engine, network, task, runs, folder / "lora", log), runs),
-        "alora": (lambda: shipped(engine, task, log), _bytes_of(task.definition.directory)),
+        "alora": (lambda: shipped(engine, task, log), _adapter_bytes(task.definition.directory)),
     }
     found: dict[str, Found] = {}
     for judge in JUDGES:
@@ -159,9 +154,9 @@ def _settings(given: argparse.Namespace, task: Task) -> dict[str, Any]:
     }
 
 
-def _bytes_of(directory: Path) -> str:
+def _adapter_bytes(directory: Path) -> str:
     digest = hashlib.sha256()
-    for path in sorted([directory / FILE, *directory.glob("adapter/*")]):
+    for path in sorted(directory.glob("adapter/*")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,16 +14,24 @@ from intrinsics.readout import calibrated
 from task import Found, Task
 
 
-def calibrate(task: Task, found: Found) -> tuple[float, dict[str, Floats]]:
-    """A judge's probabilities at the temperature that fits its verdicts on dev, and that one."""
-    if found.calibrated:
-        return 1.0, dict(found.shares)
-    raw = {name: _distributions(task, shares) for name, shares in found.shares.items()}
-    temperature = fit_temperature(raw["dev"], [row.label for row in task.dev])
-    return temperature, {
-        name: np.array([list(calibrated(row, temperature).values()) for row in rows])
-        for name, rows in raw.items()
+def calibrate(task: Task, found: Found) -> tuple[float, dict[str, Predictions]]:
+    """A judge's temperature, and at it its verdicts on every split.
+
+    The shipped intrinsic's is the one it ships with; any other judge's is fitted on dev.
+    """
+    raw = {
+        split: [dict(zip(task.labels, row.tolist(), strict=True)) for row in shares]
+        for split, shares in found.shares.items()
     }
+    if found.shipped:
+        temperature = task.definition.calibration.temperature
+    else:
+        temperature = fit_temperature(raw["dev"], [row.label for row in task.dev])
+    verdicts = {}
+    for split, rows in raw.items():
+        honest = [list(calibrated(row, temperature).values()) for row in rows]
+        verdicts[split] = predictions(task, task.splits[split], np.array(honest))
+    return temperature, verdicts
 
 
 def predictions(task: Task, rows: Sequence[Example], shares: Floats) -> Predictions:
@@ -44,16 +52,15 @@ def quality(p: Predictions) -> tuple[float, float]:
     return METRICS["balanced_accuracy"](p) or 0.0, METRICS["auroc"](p) or 0.0
 
 
-def scores(task: Task, rows: Sequence[Example], shares: Floats) -> dict[str, Any]:
+def scores(rows: Sequence[Example], p: Predictions) -> dict[str, Any]:
     """All scores of a split and, where its rows come from several, of each source."""
-    told = _scores(predictions(task, rows, shares))
+    told = _scores(p)
     sources = sorted({row.source for row in rows if row.source})
     if len(sources) > 1:
         told["by_source"] = {}
         for source in sources:
             at = np.array([i for i, row in enumerate(rows) if row.source == source])
-            part = predictions(task, [rows[i] for i in at], shares[at])
-            told["by_source"][source] = _scores(part)
+            told["by_source"][source] = _scores(p.take(at))
     return told
 
 
@@ -93,10 +100,6 @@ def _scores(p: Predictions) -> dict[str, Any]:
         "false_positive_rate": false_positive_rate(p),
         "confidence_intervals": ends,
     }
-
-
-def _distributions(task: Task, shares: Floats) -> list[Mapping[str, float]]:
-    return [dict(zip(task.labels, row.tolist(), strict=True)) for row in shares]
 
 
 def _minus(metric: Metric, ours: Predictions, other: Predictions) -> float | None:

@@ -61,19 +61,19 @@ class Task:
 class Found:
     """What a judge says of every row.
 
-    `chosen` is what it settled on by looking at dev. Shapes: shares[split] (rows, labels), the
-    probability of each label; with `calibrated` they are final, else a temperature is still to be
-    fitted on dev.
+    `chosen` is what it settled on by looking at dev. Shapes: shares[split] (rows, labels), the raw
+    probability of each label. With `shipped` the definition's own calibration belongs to it; else
+    one is still to be fitted on dev.
     """
 
     chosen: Mapping[str, Any]
     shares: Mapping[str, Floats]
-    calibrated: bool = False
+    shipped: bool = False
 
     def save(self, path: Path, identity: str) -> None:
         """Write it to a compressed file, whole or not at all. Changes: the disk."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        told = {"identity": identity, "chosen": self.chosen, "calibrated": self.calibrated}
+        told = {"identity": identity, "chosen": self.chosen, "shipped": self.shipped}
         fresh = path.with_name(f"{path.stem}.part.npz")
         arrays: dict[str, Any] = {f"split.{name}": array for name, array in self.shares.items()}
         np.savez_compressed(fresh, told=np.array(json.dumps(told)), **arrays)
@@ -93,7 +93,7 @@ class Found:
                 for name in stored.files
                 if name.startswith("split.")
             }
-        return Found(told["chosen"], shares, told["calibrated"])
+        return Found(told["chosen"], shares, told["shipped"])
 
 
 def read_task(folder: Path, definition: Definition, examples: int, dev_examples: int) -> Task:

@@ -62,7 +62,7 @@ def test_words_find_what_words_tell_and_always_the_same(task: Task) -> None:
     assert once.chosen == again.chosen
     for split, shares in once.shares.items():
         assert np.array_equal(shares, again.shares[split])
-    told = scores(task, task.tests["test"], once.shares["test"])
+    told = scores(task.tests["test"], calibrate(task, once)[1]["test"])
     assert told["accuracy"] == told["auroc"] == 1
     assert told["false_positive_rate"] == 0
     assert set(told["by_source"]) == {"a", "b"}
@@ -74,16 +74,15 @@ def test_the_commonest_label_and_lengths_give_a_share_to_every_label(task: Task)
         for split, shares in found.shares.items():
             assert shares.shape == (len(task.splits[split]), 2)
             np.testing.assert_allclose(shares.sum(axis=1), 1)
-    auroc = scores(task, task.tests["test"], majority(task).shares["test"])["auroc"]
-    assert auroc == 0.5
+    assert scores(task.tests["test"], calibrate(task, majority(task))[1]["test"])["auroc"] == 0.5
 
 
 def test_what_a_judge_found_is_kept_for_the_same_data_only(task: Task, tmp_path: Path) -> None:
-    found = Found({"C": 1.0}, {"dev": np.array([[0.25, 0.75]])}, calibrated=True)
+    found = Found({"C": 1.0}, {"dev": np.array([[0.25, 0.75]])}, shipped=True)
     path = tmp_path / "cache" / "judge.npz"
     found.save(path, task.identity)
     kept = Found.load(path, task.identity)
-    assert kept is not None and kept.chosen == found.chosen and kept.calibrated
+    assert kept is not None and kept.chosen == found.chosen and kept.shipped
     assert np.array_equal(kept.shares["dev"], found.shares["dev"])
     other = replace(task, dev=task.dev[:-1])
     assert Found.load(path, other.identity) is None
@@ -92,10 +91,12 @@ def test_what_a_judge_found_is_kept_for_the_same_data_only(task: Task, tmp_path:
 def test_a_temperature_fitted_on_dev_changes_no_verdict(task: Task) -> None:
     random = np.random.default_rng(0)
     raw = {name: random.dirichlet([1, 1], len(part)) for name, part in task.splits.items()}
-    temperature, shares = calibrate(task, Found({}, raw))
+    temperature, verdicts = calibrate(task, Found({}, raw))
     assert temperature != 1
-    assert np.array_equal(shares["test"].argmax(axis=1), raw["test"].argmax(axis=1))
-    assert np.array_equal(calibrate(task, Found({}, raw, calibrated=True))[1]["test"], raw["test"])
+    assert np.array_equal(verdicts["test"].found, raw["test"].argmax(axis=1))
+    own, as_shipped = calibrate(task, Found({}, raw, shipped=True))
+    assert own == task.definition.calibration.temperature == 1
+    assert np.array_equal(as_shipped["test"].confidence, raw["test"].max(axis=1))
 
 
 def test_a_judge_beside_itself_makes_no_difference(task: Task) -> None:
@@ -207,4 +208,4 @@ def test_every_judge_is_run_once_and_then_read_from_the_cache(
     assert set(told["alora_minus"]) == set(JUDGES) - {"alora"}
     for row, shares in zip(task.dev, every["alora"].shares["dev"], strict=True):
         verdict = tiny.call(tiny.conversation(row.messages), definition.directory)
-        assert list(verdict.distribution.values()) == pytest.approx(list(shares), abs=1e-6)
+        assert list(verdict.raw_distribution.values()) == pytest.approx(list(shares), abs=1e-6)

@@ -35,7 +35,7 @@ def test_the_tables_hold_every_judge_and_split(tmp_path: Path) -> None:
     worse[3::4] = 1 - worse[3::4]
     judged = {
         "lora": Found({"rank": 8, "runs": 2}, dict.fromkeys(task.splits, worse)),
-        "alora": Found({"rank": 32}, dict.fromkeys(task.splits, right), calibrated=True),
+        "alora": Found({"rank": 32}, dict.fromkeys(task.splits, right), shipped=True),
     }
     settings = {"examples": 16, "dev_examples": 16}
     told = {"loud": {"settings": settings, **compared(task, judged)}}
