@@ -2,11 +2,12 @@
 
     python scripts/ablations.py DATA OUT.json NAME [NAME ...] [--axes rank ...] [--minutes 60]
 
-Trains variants of an intrinsic's definition on DATA/NAME/train.jsonl with `intrinsics.train` and
+Trains variants of an intrinsic's definition on DATA/NAME/train.jsonl as `chains train` does, and
 scores each on DATA/NAME/dev.jsonl: rank, target modules, learning rate, the text of the
 invocation, the last message said again before or after the invocation, and how many examples.
-Test data is not read. A variant that is in OUT.json is not trained again, and one that was killed
-goes on from its last epoch in the cache folder. A figure is written beside OUT.json.
+The conversations are computed once for all variants. Test data is not read. A variant that is in
+OUT.json is not trained again, and one that was killed goes on from its last epoch in the cache
+folder. A figure is written beside OUT.json.
 """
 
 from __future__ import annotations
@@ -29,12 +30,13 @@ from intrinsics.data import Example, balanced, check_disjoint, read_examples
 from intrinsics.engine import Engine
 from intrinsics.intrinsic import tokenised
 from intrinsics.kv import Branch
+from intrinsics.learner import Learner
 from intrinsics.model import Row
 from intrinsics.prefix_cache import PrefixCache
 from intrinsics.prepared import Prepared, prepare
 from intrinsics.readout import Ids
 from intrinsics.spec import FILE, Definition
-from intrinsics.train import Trainer, TrainSettings
+from intrinsics.train_settings import TrainSettings
 from questions import questions
 from readouts import Prompt, read
 from scores import predictions, scores
@@ -71,7 +73,7 @@ class Variant:
         return "-".join(["r", *parts, str(self.examples), words, self.restated])
 
 
-class RestatedTrainer(Trainer):
+class RestatedLearner(Learner):
     """The rendered instruction stands after the invocation, where the adapter acts on it."""
 
     def _row(self, example: Prepared, branch: Branch, label: Ids) -> Row:
@@ -122,7 +124,7 @@ def varied(definition: Definition, variant: Variant, directory: Path) -> Definit
 
 
 class Ablation:
-    """The variants of one intrinsic, trained and scored one after another on the same dev rows."""
+    """The variants of one intrinsic, trained and scored one after another on the same prefixes."""
 
     def __init__(
         self,
@@ -136,26 +138,47 @@ class Ablation:
         self.train, self.dev = train, dev
         self._cache: PrefixCache | None = None
 
+    def rows(self, variant: Variant) -> list[Example]:
+        """What a variant is trained on; fewer examples are among those of more."""
+        return balanced(self.train, variant.examples, SEED)
+
+    def prefill(self, variants: Sequence[Variant], deadline: float, log: Log) -> bool:
+        """Compute the conversations of train and dev once; whether there was time.
+
+        Units: `deadline` on the clock of time.monotonic.
+        """
+        most = max(variants, key=lambda variant: variant.examples)
+        rows = [*self.rows(most), *self.dev]
+        prefixes = [one.prefix for one in prepare(self.engine, self.definition, rows)]
+        cache = PrefixCache(self.engine.model, prefixes, torch.float16)
+        for done in cache.fill():
+            log.often(f"{self.definition.name}: prefixes {done} of {cache.tokens} tokens")
+            if time.monotonic() > deadline:
+                return False
+        self._cache = cache
+        return True
+
     def run(self, variant: Variant, deadline: float, log: Log) -> dict[str, Any] | None:
         """Train and score a variant; None if the deadline came first (a checkpoint is kept).
 
         Units: `deadline` on the clock of time.monotonic.
         """
-        rows = balanced(self.train, variant.examples, SEED)
+        assert self._cache is not None, "the prefixes are computed before a variant is trained"
+        rows = self.rows(variant)
         data = Task(self.definition, rows, self.dev, {}).training_identity[:12]
         directory = self.folder / f"{variant.key}-{data}"
         definition = varied(self.definition, variant, directory)
-        kind = RestatedTrainer if variant.restated == "after" else Trainer
         if not (directory / "adapter").exists():
-            trainer = kind(self.engine, definition, rows, self.dev, variant.settings)
-            for record in trainer.run():
+            kind = RestatedLearner if variant.restated == "after" else Learner
+            learner = kind(self.engine, definition, rows, self.dev, variant.settings)
+            for record in learner.run(self._cache):
                 loss = "" if record.loss is None else f", loss {record.loss:.3f}"
                 log.often(f"{variant.key}: {record.phase} {record.done} of {record.total}{loss}")
                 if time.monotonic() > deadline:
                     return None
-        shares = self._shares(definition, variant)
+            learner.forget()
         task = Task(definition, rows, self.dev, {})
-        told = scores(self.dev, predictions(task, self.dev, shares))
+        told = scores(self.dev, predictions(task, self.dev, self._shares(definition, variant)))
         return {
             "axis": variant.axis,
             "value": variant.value,
@@ -171,9 +194,10 @@ class Ablation:
         """What the trained adapter says of dev. Shapes: (rows, labels)."""
         engine = self.engine
         invocation, candidates = tokenised(definition, engine.chat)
-        prepared = prepare(engine, definition, self.dev)
         prompts = []
-        for one, branch in zip(prepared, self._branches(prepared), strict=True):
+        assert self._cache is not None
+        for one in prepare(engine, definition, self.dev):
+            branch = self._cache.branch(one.prefix)
             if variant.restated == "after":
                 prompts.append(Prompt((*invocation, *one.instruction), branch))
             else:
@@ -184,15 +208,6 @@ class Ablation:
             return np.array(list(read(engine.model, _NAME, prompts, candidates)))
         finally:
             engine.model.bank.remove(_NAME)
-
-    def _branches(self, prepared: Sequence[Prepared]) -> Sequence[Branch]:
-        """The conversations of dev on the base model, the same for every variant."""
-        if self._cache is None:
-            prefixes = [one.prefix for one in prepared]
-            self._cache = PrefixCache(self.engine.model, prefixes, torch.float16)
-            for _ in self._cache.fill():
-                pass
-        return self._cache.branches
 
 
 def main() -> None:
@@ -208,33 +223,44 @@ def main() -> None:
         dev = balanced(dev, given.dev_examples, SEED)
         check_disjoint(train, dev)
         ablation = Ablation(engine, definition, train, dev, given.cache / name)
-        for variant in variants(definition):
-            if given.axes and variant.axis not in given.axes:
-                continue
-            if not step(ablation, variant, given.out, deadline, log):
-                log("the time is over; run the same command again to go on")
-                return
+        wished = [
+            variant
+            for variant in variants(definition)
+            if given.axes is None or variant.axis in given.axes
+        ]
+        if not measure(ablation, wished, given.out, deadline, log):
+            log("the time is over; run the same command again to go on")
+            return
 
 
-def step(ablation: Ablation, variant: Variant, out: Path, deadline: float, log: Log) -> bool:
-    """Run a variant unless OUT has it; whether there was time. Changes: OUT and its figure."""
+def measure(
+    ablation: Ablation, wished: Sequence[Variant], out: Path, deadline: float, log: Log
+) -> bool:
+    """Run the variants that OUT lacks; whether there was time. Changes: OUT and its figure."""
     found: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {}
     own: list[dict[str, Any]] = found.setdefault(ablation.definition.name, [])
-    if any((told["axis"], told["value"]) == (variant.axis, variant.value) for told in own):
+    known = {(told["axis"], told["value"]) for told in own}
+    lacking = [variant for variant in wished if (variant.axis, variant.value) not in known]
+    if not lacking:
         return True
-    if time.monotonic() > deadline:
+    if not ablation.prefill(lacking, deadline, log):
         return False
-    told = ablation.run(variant, deadline, log)
-    if told is None:
-        return False
-    own.append(told)
-    log(f"{variant.axis} {variant.value}: dev accuracy {told['dev']['accuracy']:.3f}")
+    for variant in lacking:
+        told = ablation.run(variant, deadline, log)
+        if told is None:
+            return False
+        own.append(told)
+        log(f"{variant.axis} {variant.value}: dev accuracy {told['dev']['accuracy']:.3f}")
+        _write(found, out)
+    return True
+
+
+def _write(found: dict[str, Any], out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     fresh = out.with_suffix(".part")
     fresh.write_text(json.dumps(found, indent=2) + "\n")
     fresh.replace(out)
     draw(found, out.with_suffix(".png"))
-    return True
 
 
 def _arguments() -> argparse.Namespace:

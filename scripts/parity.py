@@ -29,7 +29,7 @@ from baselines import length_only, majority, tfidf
 from intrinsics.checkpoint import resolve
 from intrinsics.engine import Engine
 from intrinsics.metrics import Floats, Predictions
-from intrinsics.train import TrainSettings
+from intrinsics.train_settings import TrainSettings
 from peft_lora import grid, lora
 from questions import asked, questions
 from scores import calibrate, difference, scores

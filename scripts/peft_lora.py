@@ -2,7 +2,7 @@
 
 The prompt is the Activated LoRA's own, token for token: conversation, instruction, invocation;
 the label follows, and the loss is on it alone. Order of rows, schedule, optimiser, clipping and
-the choice of the epoch are those of `intrinsics.train`, but gradients go through every token.
+the choice of the epoch are those of `intrinsics.learner`, but gradients go through every token.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ from transformers import PreTrainedModel
 from intrinsics.adapter import Adapter, fresh_directory, replace_directory
 from intrinsics.engine import Engine
 from intrinsics.intrinsic import tokenised
+from intrinsics.learner import schedule
 from intrinsics.metrics import Floats
 from intrinsics.prepared import Prepared, prepare
 from intrinsics.readout import Ids
-from intrinsics.train import Progress, TrainSettings, schedule
+from intrinsics.train_settings import Progress, TrainSettings
 from intrinsics.train_state import Checkpoint
 from readouts import Prompt, read
 from scores import predictions, quality
@@ -82,16 +83,17 @@ class LoraTraining:
         Raises: TrainingError: the disk is full or the checkpoint is another training's.
         """
         state = self.checkpoint.load(self.weights, self.optimizer)
+        name = self.task.definition.name
         for epoch in range(state.epochs_done, self.settings.epochs):
             yield from self._epoch(epoch)
             loss, accuracy = self._assess()
             state = state.after_epoch(loss, self.weights)
             self.checkpoint.save(state, self.weights, self.optimizer)
             best = state.best_loss == loss
-            yield Progress("dev", epoch + 1, self.settings.epochs, loss, accuracy, best)
+            yield Progress("dev", epoch + 1, self.settings.epochs, name, loss, accuracy, best)
         with torch.no_grad():
-            for name, weight in self.weights.items():
-                weight.copy_(state.best[name])
+            for key, weight in self.weights.items():
+                weight.copy_(state.best[key])
         self._save(self.adapter)
         shutil.rmtree(self.assessed, ignore_errors=True)
         self.checkpoint.remove()
@@ -112,7 +114,8 @@ class LoraTraining:
             rate = self.settings.learning_rate * schedule(i, total, self.settings.warmup)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            yield Progress("step", i + 1, total, self._step([self.train_set[j] for j in batch]))
+            loss = self._step([self.train_set[j] for j in batch])
+            yield Progress("step", i + 1, total, self.task.definition.name, loss)
 
     def _step(self, batch: Sequence[Prepared]) -> float:
         self.optimizer.zero_grad()

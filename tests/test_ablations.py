@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from ablations import Ablation, RestatedTrainer, Variant, step, variants, varied
+from ablations import Ablation, RestatedLearner, Variant, measure, variants, varied
 from conftest import tiny_engine, write_intrinsic
 from intrinsics.adapter import Adapter
 from intrinsics.data import Example
 from intrinsics.engine import Engine
 from intrinsics.messages import Message
 from intrinsics.spec import Definition
-from intrinsics.train import TrainSettings
+from intrinsics.train_settings import TrainSettings
 from task import Log
 
 FAST = TrainSettings(rank=4, alpha=4, epochs=2, batch_size=4, learning_rate=2e-2)
@@ -60,6 +60,7 @@ def test_every_variant_but_the_common_one_is_there_once(ablation: Ablation) -> N
 
 def test_a_variant_is_scored_as_the_engine_serves_it(tiny: Engine, ablation: Ablation) -> None:
     variant = Variant("restated", "before", FAST, examples=12, restated="before")
+    ablation.prefill([variant], math.inf, Log())
     told = ablation.run(variant, math.inf, Log())
     assert told is not None and told["dev"]["n"] == 6
     [directory] = ablation.folder.iterdir()
@@ -80,14 +81,15 @@ def test_what_is_restated_after_the_invocation_is_adapted(
     """The same tokens, but the invocation first: the adapter acts on all of them."""
     variant = Variant("restated", "after", FAST, restated="after")
     definition = varied(ablation.definition, variant, tmp_path / "after")
-    trainer = RestatedTrainer(tiny, definition, ablation.train, ablation.dev, FAST)
-    example = trainer.train_set[0]
-    row = trainer._row(example, tiny.model.tree.branch(), example.target)
+    learner = RestatedLearner(tiny, definition, ablation.train, ablation.dev, FAST)
+    example = learner.train_set[0]
+    row = learner._row(example, tiny.model.tree.branch(), example.target)
     said = tuple(tiny.chat.text(ablation.train[0].messages[-1].content + "\n"))
-    assert row.tokens == (*trainer.invocation, *said, *example.target[:-1])
+    assert row.tokens == (*learner.invocation, *said, *example.target[:-1])
     assert row.active_from == 0
     last = len(row.tokens) - 1
     assert row.read == tuple(range(last - len(example.target) + 1, last + 1))
+    ablation.prefill([variant], math.inf, Log())
     told = ablation.run(variant, math.inf, Log())
     assert told is not None and told["restated"] == "after"
 
@@ -95,18 +97,19 @@ def test_what_is_restated_after_the_invocation_is_adapted(
 def test_the_time_ends_and_the_same_command_goes_on(ablation: Ablation, tmp_path: Path) -> None:
     out, log = tmp_path / "ablations.json", Log()
     variant = Variant("rank", "4", FAST, examples=12)
-    assert not step(ablation, variant, out, time.monotonic() - 1, log)
+    assert not measure(ablation, [variant], out, time.monotonic() - 1, log)
     assert not out.exists()
-    assert step(ablation, variant, out, math.inf, log)
+    assert measure(ablation, [variant], out, math.inf, log)
     before = json.loads(out.read_text())
     assert before["safety"][0]["value"] == "4"
     assert out.with_suffix(".png").stat().st_size > 1000
-    assert step(ablation, variant, out, time.monotonic() - 1, log), "it is there already"
+    assert measure(ablation, [variant], out, time.monotonic() - 1, log), "it is there already"
     assert json.loads(out.read_text()) == before
 
 
 def test_a_variant_out_of_time_is_finished_by_the_next_run(ablation: Ablation) -> None:
     variant = Variant("rank", "4", replace(FAST, epochs=3), examples=12)
+    ablation.prefill([variant], math.inf, Log())
     whole = ablation.run(variant, math.inf, Log())
     [directory] = ablation.folder.iterdir()
     expected = Adapter.load(directory / "adapter").modules

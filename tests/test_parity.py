@@ -16,7 +16,7 @@ from intrinsics.data import Example
 from intrinsics.engine import Engine
 from intrinsics.messages import Message
 from intrinsics.spec import Definition
-from intrinsics.train import TrainSettings
+from intrinsics.train_settings import TrainSettings
 from parity import JUDGES, arguments, compared, judge_all
 from peft_lora import LoraTraining, lora, lora_name, lora_shares
 from scores import calibrate, difference, false_positive_rate, predictions, scores
