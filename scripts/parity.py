@@ -6,7 +6,8 @@ DATA/NAME holds train.jsonl, dev.jsonl, test.jsonl and perhaps test_*.jsonl and 
 Judges: the commonest label, lengths alone, TF-IDF with logistic regression, the base model asked
 in words (best of three questions), a LoRA trained with PEFT (rank and learning rate chosen on
 dev), and the shipped Activated LoRA as it is. All choose on the same development rows; all but the
-last, which ships calibrated, get a temperature fitted there.
+last, which ships calibrated, get a temperature fitted there. Give --examples and --epochs as the
+shipped adapter was trained, or the comparison is not even.
 
 What each judge said of each row is kept in the cache folder. A judge that is there is not run
 again, a killed LoRA goes on from its last epoch, and OUT.json keeps what is not measured again.

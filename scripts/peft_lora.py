@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,7 @@ from transformers import PreTrainedModel
 
 from intrinsics.adapter import Adapter, fresh_directory, replace_directory
 from intrinsics.engine import Engine
+from intrinsics.errors import TrainingError
 from intrinsics.intrinsic import tokenised
 from intrinsics.learner import schedule
 from intrinsics.metrics import Floats
@@ -80,7 +82,8 @@ class LoraTraining:
     def run(self) -> Iterator[Progress]:
         """Train; a killed training goes on from the last whole epoch. Changes: the disk.
 
-        Raises: TrainingError: the disk is full or the checkpoint is another training's.
+        Raises: TrainingError: the loss is not finite, the disk is full, or the checkpoint is
+        another training's; the checkpoint is intact.
         """
         state = self.checkpoint.load(self.weights, self.optimizer)
         name = self.task.definition.name
@@ -123,6 +126,11 @@ class LoraTraining:
         for part in self.loss(batch):
             torch.autograd.backward(part)
             told += float(part.detach())
+        if not math.isfinite(told):
+            raise TrainingError(
+                f"the loss of the LoRA became {told}; lower its learning rate "
+                f"({self.settings.learning_rate}) and start anew; the checkpoint is intact"
+            )
         torch.nn.utils.clip_grad_norm_(self.weights.values(), 1.0)
         self.optimizer.step()
         return told

@@ -14,6 +14,7 @@ from baselines import length_only, majority, tfidf
 from conftest import tiny_engine, tiny_network, write_intrinsic
 from intrinsics.data import Example
 from intrinsics.engine import Engine
+from intrinsics.errors import TrainingError
 from intrinsics.messages import Message
 from intrinsics.spec import Definition
 from intrinsics.train_settings import TrainSettings
@@ -209,3 +210,12 @@ def test_every_judge_is_run_once_and_then_read_from_the_cache(
     for row, shares in zip(task.dev, every["alora"].shares["dev"], strict=True):
         verdict = tiny.call(tiny.conversation(row.messages), definition.directory)
         assert list(verdict.raw_distribution.values()) == pytest.approx(list(shares), abs=1e-6)
+
+
+def test_a_loss_that_is_not_finite_stops_the_lora(tiny: Engine, task: Task, tmp_path: Path) -> None:
+    training = LoraTraining(tiny, tiny_network("llama"), task, SETTINGS, tmp_path)
+    with torch.no_grad():
+        next(iter(training.weights.values())).fill_(float("nan"))
+    with pytest.raises(TrainingError, match="LoRA became nan; lower its learning rate"):
+        list(training.run())
+    assert not training.adapter.exists()
