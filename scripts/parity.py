@@ -1,0 +1,192 @@
+"""Every intrinsic beside what it has to beat, on the same rows, with intervals for every figure.
+
+    python scripts/parity.py DATA OUT.json [NAME ...] [options]
+
+DATA/NAME holds train.jsonl, dev.jsonl, test.jsonl and perhaps test_*.jsonl and hard_test.jsonl.
+Judges: the commonest label, lengths alone, TF-IDF with logistic regression, the base model asked
+in words (best of three questions), a LoRA trained with PEFT (rank and learning rate chosen on
+dev), and the shipped Activated LoRA as it is. All choose on the same development rows; all but the
+last, which ships calibrated, get a temperature fitted there. Give --examples and --epochs as the
+shipped adapter was trained, or the comparison is not even.
+
+What each judge said of each row is kept in the cache folder. A judge that is there is not run
+again, a killed LoRA goes on from its last epoch, and OUT.json keeps what is not measured again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from baselines import length_only, majority, tfidf
+from intrinsics.checkpoint import resolve
+from intrinsics.engine import Engine
+from intrinsics.metrics import Floats, Predictions
+from intrinsics.train_settings import TrainSettings
+from peft_lora import grid, lora
+from questions import asked, questions
+from scores import calibrate, difference, scores
+from task import Found, Log, Task, read_task
+
+JUDGES = ("majority", "length", "tfidf", "prompted", "lora", "alora")
+CACHE = Path.home() / ".cache" / "alora-chains" / "parity"
+Judge = Callable[[], Found]
+
+
+def main() -> None:
+    """Measure what is lacking, and write."""
+    given = arguments()
+    engine, log = Engine.load(folders=given.intrinsics), Log()
+    found: dict[str, Any] = json.loads(given.out.read_text()) if given.out.exists() else {}
+    for name in given.names or [one for one in engine.catalogue.names() if _has_data(given, one)]:
+        definition = engine.catalogue.get(name)
+        task = read_task(given.data / name, definition, given.examples, given.dev_examples)
+        judged = judge_all(engine, load_network, task, given, log)
+        found[name] = {"settings": _settings(given, task), **compared(task, judged)}
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        fresh = given.out.with_suffix(".part")
+        fresh.write_text(json.dumps(found, indent=2) + "\n")
+        fresh.replace(given.out)
+
+
+def compared(task: Task, judged: Mapping[str, Found]) -> dict[str, Any]:
+    """The scores of every judge on every split, and the Activated LoRA minus each of the others."""
+    verdicts: dict[str, dict[str, Predictions]] = {}
+    told: dict[str, Any] = {"judges": {}, "alora_minus": {}}
+    for judge, found in judged.items():
+        temperature, verdicts[judge] = calibrate(task, found)
+        told["judges"][judge] = {
+            "chosen": dict(found.chosen),
+            "temperature": temperature,
+            "splits": {
+                split: scores(rows, verdicts[judge][split]) for split, rows in task.splits.items()
+            },
+        }
+    if "alora" in verdicts:
+        ours = verdicts.pop("alora")
+        told["alora_minus"] = {
+            judge: {split: difference(ours[split], theirs[split]) for split in task.tests}
+            for judge, theirs in verdicts.items()
+        }
+    return told
+
+
+def shipped(engine: Engine, task: Task, log: Log) -> Found:
+    """The Activated LoRA of the library, served as a user gets it."""
+    definition = task.definition
+    shares: dict[str, Floats] = {}
+    for split, rows in task.splits.items():
+        found = []
+        for i, row in enumerate(rows, start=1):
+            conversation = engine.conversation(row.messages, row.documents)
+            verdict = engine.call(conversation, definition.directory, row.arguments)
+            found.append([verdict.raw_distribution[label] for label in task.labels])
+            log.often(f"{definition.name}: judged {i} of {len(rows)} rows of {split}")
+        shares[split] = np.array(found)
+    low = max(engine.model.bank[definition.name].modules.values(), key=lambda one: one.rank)
+    return Found({"rank": low.rank}, shares, shipped=True)
+
+
+def judge_all(
+    engine: Engine,
+    network: Callable[[], PreTrainedModel],
+    task: Task,
+    given: argparse.Namespace,
+    log: Log,
+) -> dict[str, Found]:
+    """What every judge says, from the cache folder where it is there. Changes: that folder.
+
+    `network` loads the base model as transformers does, for PEFT.
+    """
+    name = task.definition.name
+    folder: Path = given.cache / name
+    runs = grid(TrainSettings(epochs=given.epochs), given.ranks, given.learning_rates)
+    judges: dict[str, tuple[Judge, object]] = {
+        "majority": (lambda: majority(task), None),
+        "length": (lambda: length_only(task), None),
+        "tfidf": (lambda: tfidf(task), None),
+        "prompted": (lambda: asked(engine, task, log), questions(name)),
+        "lora": (lambda: lora(engine, network, task, runs, folder / "lora", log), runs),
+        "alora": (lambda: shipped(engine, task, log), _adapter_bytes(task.definition.directory)),
+    }
+    found: dict[str, Found] = {}
+    for judge in JUDGES:
+        run, told = judges[judge]
+        base = engine.model.fingerprint
+        identity = hashlib.sha256(f"{task.identity}{base}{told}".encode()).hexdigest()
+        path = folder / f"{judge}.npz"
+        kept = Found.load(path, identity)
+        if kept is None and judge in given.judges:
+            log(f"{name}: {judge}")
+            kept = run()
+            kept.save(path, identity)
+        if kept is not None:
+            found[judge] = kept
+    return found
+
+
+def load_network() -> PreTrainedModel:
+    """The packaged base model as transformers loads it, in float32."""
+    network: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        resolve(), dtype=torch.float32, local_files_only=True
+    )
+    return network
+
+
+def _settings(given: argparse.Namespace, task: Task) -> dict[str, Any]:
+    output = task.definition.output
+    return {
+        "labels": list(task.labels),
+        "positive": output.positive,
+        "examples": len(task.train),
+        "dev_examples": len(task.dev),
+        "epochs": given.epochs,
+        "batch_size": TrainSettings().batch_size,
+        "ranks": given.ranks,
+        "learning_rates": given.learning_rates,
+    }
+
+
+def _adapter_bytes(directory: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(directory.glob("adapter/*")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _has_data(given: argparse.Namespace, name: str) -> bool:
+    found: bool = (given.data / name / "train.jsonl").is_file()
+    return found
+
+
+def arguments(line: Sequence[str] | None = None) -> argparse.Namespace:
+    """What the command line asks for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", type=Path, metavar="DATA")
+    parser.add_argument("out", type=Path, metavar="OUT.json")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="those with data if none is given")
+    parser.add_argument("--judges", nargs="+", choices=JUDGES, default=JUDGES, help="those to run")
+    parser.add_argument("--examples", type=int, default=800, help="training rows, for every judge")
+    parser.add_argument("--dev-examples", type=int, default=300, help="development rows")
+    parser.add_argument("--epochs", type=int, default=3, help="of the LoRA, the best is kept")
+    parser.add_argument("--ranks", type=int, nargs="+", default=[8, 32], help="of the LoRA")
+    parser.add_argument("--learning-rates", type=float, nargs="+", default=[1e-3])
+    parser.add_argument(
+        "--intrinsics", type=Path, action="append", default=[], help="a further folder of them"
+    )
+    parser.add_argument("--cache", type=Path, default=CACHE)
+    return parser.parse_args(line)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""Scores of a judge with their 95 % bootstrap intervals, and of one judge beside another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from intrinsics.data import Example
+from intrinsics.evaluate import fit_temperature
+from intrinsics.metrics import METRICS, RESAMPLES, Floats, Metric, Predictions, intervals
+from intrinsics.readout import calibrated
+from task import Found, Task
+
+
+def calibrate(task: Task, found: Found) -> tuple[float, dict[str, Predictions]]:
+    """A judge's temperature, and at it its verdicts on every split.
+
+    The shipped intrinsic's is the one it ships with; any other judge's is fitted on dev.
+    """
+    raw = {
+        split: [dict(zip(task.labels, row.tolist(), strict=True)) for row in shares]
+        for split, shares in found.shares.items()
+    }
+    if found.shipped:
+        temperature = task.definition.calibration.temperature
+    else:
+        temperature = fit_temperature(raw["dev"], [row.label for row in task.dev])
+    verdicts = {}
+    for split, rows in raw.items():
+        honest = [list(calibrated(row, temperature).values()) for row in rows]
+        verdicts[split] = predictions(task, task.splits[split], np.array(honest))
+    return temperature, verdicts
+
+
+def predictions(task: Task, rows: Sequence[Example], shares: Floats) -> Predictions:
+    """The verdicts on `rows` beside their labels. Shapes: shares (rows, labels)."""
+    positive = task.definition.output.positive
+    at = None if positive is None else task.labels.index(positive)
+    return Predictions(
+        truth=np.array([task.labels.index(row.label) for row in rows]),
+        found=shares.argmax(axis=1),
+        confidence=shares.max(axis=1),
+        score=shares[:, at or 0],
+        positive=at,
+    )
+
+
+def quality(p: Predictions) -> tuple[float, float]:
+    """What choices on dev go by: balanced accuracy, and at a tie AUROC."""
+    return METRICS["balanced_accuracy"](p) or 0.0, METRICS["auroc"](p) or 0.0
+
+
+def scores(rows: Sequence[Example], p: Predictions) -> dict[str, Any]:
+    """All scores of a split and, where its rows come from several, of each source."""
+    told = _scores(p)
+    sources = sorted({row.source for row in rows if row.source})
+    if len(sources) > 1:
+        told["by_source"] = {}
+        for source in sources:
+            at = np.array([i for i, row in enumerate(rows) if row.source == source])
+            told["by_source"][source] = _scores(p.take(at))
+    return told
+
+
+def difference(ours: Predictions, other: Predictions) -> dict[str, Any]:
+    """Each metric of one judge minus that of another, resampled together over the same rows.
+
+    Source: paired bootstrap, Efron and Tibshirani 1993.
+    """
+    random = np.random.default_rng(0)
+    draws = [random.integers(0, len(ours.truth), len(ours.truth)) for _ in range(RESAMPLES)]
+    told: dict[str, Any] = {}
+    for name, metric in METRICS.items():
+        apart = _minus(metric, ours, other)
+        drawn = [_minus(metric, ours.take(at), other.take(at)) for at in draws]
+        known = [value for value in drawn if value is not None]
+        told[name] = {"difference": apart, "confidence_interval": _ends(known)}
+    return told
+
+
+def false_positive_rate(p: Predictions) -> float | None:
+    """The share of rows of other labels that were found positive; None without such a row."""
+    if p.positive is None or (p.truth == p.positive).all():
+        return None
+    return float(np.mean(p.found[p.truth != p.positive] == p.positive))
+
+
+def _scores(p: Predictions) -> dict[str, Any]:
+    random = np.random.default_rng(0)
+    size = len(p.truth)
+    alarms = [false_positive_rate(p.take(random.integers(0, size, size))) for _ in range(RESAMPLES)]
+    ends: dict[str, Any] = dict(intervals(p))
+    ends["false_positive_rate"] = _ends([alarm for alarm in alarms if alarm is not None])
+    return {
+        "n": size,
+        "negatives": None if p.positive is None else int((p.truth != p.positive).sum()),
+        **{name: metric(p) for name, metric in METRICS.items()},
+        "false_positive_rate": false_positive_rate(p),
+        "confidence_intervals": ends,
+    }
+
+
+def _minus(metric: Metric, ours: Predictions, other: Predictions) -> float | None:
+    mine, theirs = metric(ours), metric(other)
+    return None if mine is None or theirs is None else mine - theirs
+
+
+def _ends(values: Sequence[float]) -> tuple[float, float] | None:
+    if not values:
+        return None
+    return float(np.percentile(values, 2.5)), float(np.percentile(values, 97.5))

@@ -1,0 +1,182 @@
+"""The tables of docs/quality.md, from the results that are kept: puts them in their places.
+
+    python scripts/tables_quality.py
+
+Each place begins with `<!-- table: NAME -->` and ends with `<!-- end -->`. What was not measured
+yet is said so. A test compares the page with the results.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+Told: TypeAlias = Mapping[str, Any]
+
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "quality.md"
+RESULTS = ROOT / "benchmarks" / "results"
+PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+METRICS = ("accuracy", "balanced_accuracy", "f1", "auroc", "ece")
+TITLES = ("accuracy", "balanced accuracy", "F1", "AUROC", "ECE")
+JUDGES = {
+    "majority": "commonest label",
+    "length": "lengths alone",
+    "tfidf": "TF-IDF, logistic regression",
+    "prompted": "base model asked",
+    "lora": "PEFT LoRA",
+    "alora": "**ours, aLoRA**",
+}
+POINT = 0.01  # the aim: no more than this below the LoRA's accuracy
+
+
+def parity(found: Told) -> str:
+    """Every judge on every test split, all scores with their intervals."""
+    lines = [_cells("intrinsic, split (n)", "judge", *TITLES), _rule(7)]
+    for name, split, splits in _splits(found):
+        for judge, words in JUDGES.items():
+            if judge in splits:
+                told = splits[judge]
+                scores = [_interval(told, metric) for metric in METRICS]
+                lines.append(_cells(f"{name}, {split} ({told['n']})", words, *scores))
+    return "\n".join(lines)
+
+
+def against_lora(found: Told) -> str:
+    """Ours minus the LoRA, resampled together, and whether it is within a point."""
+    head = ("intrinsic, split (n)", "accuracy", "AUROC", "ECE", "within 1 point or above")
+    lines = [_cells(*head), _rule(len(head))]
+    for name, told in found.items():
+        for split, apart in told["alora_minus"].get("lora", {}).items():
+            n = told["judges"]["alora"]["splits"][split]["n"]
+            cells = [_apart(apart[metric]) for metric in ("accuracy", "auroc", "ece")]
+            reached = apart["accuracy"]["difference"] >= -POINT
+            lines.append(_cells(f"{name}, {split} ({n})", *cells, "yes" if reached else "**no**"))
+    return "\n".join(lines)
+
+
+def chosen(found: Told) -> str:
+    """How many runs each judge had on dev, and what it settled on."""
+    head = ("intrinsic", "train, dev rows", "judge", "runs", "chosen on dev")
+    lines = [_cells(*head), _rule(len(head))]
+    for name, told in found.items():
+        settings = told["settings"]
+        rows = f"{settings['examples']:,}, {settings['dev_examples']:,}"
+        for judge, words in JUDGES.items():
+            if judge in told["judges"]:
+                choice = told["judges"][judge]["chosen"]
+                hidden = ("runs", "tried", "dev_balanced_accuracy", "dev_auroc")
+                said = [f"{k.replace('_', ' ')} {v}" for k, v in choice.items() if k not in hidden]
+                runs = str(choice.get("runs", ""))
+                lines.append(_cells(name, rows, words, runs, ", ".join(said)))
+    return "\n".join(lines)
+
+
+def sources(found: Told) -> str:
+    """Ours on each source where a split has several, beside the LoRA and TF-IDF."""
+    head = ("intrinsic, split", "source", "n", "ours: accuracy", "ours: AUROC", "LoRA", "TF-IDF")
+    lines = [_cells(*head), _rule(len(head))]
+    for name, split, splits in _splits(found):
+        for source, told in splits.get("alora", {}).get("by_source", {}).items():
+            others = [
+                _number(splits[judge]["by_source"][source]["accuracy"]) if judge in splits else ""
+                for judge in ("lora", "tfidf")
+            ]
+            own = (_interval(told, "accuracy"), _interval(told, "auroc"))
+            lines.append(_cells(f"{name}, {split}", source, str(told["n"]), *own, *others))
+    return "\n".join(lines)
+
+
+def false_alarms(found: Told) -> str:
+    """The share of rows without the positive label that are found positive, at the likelier label.
+
+    For safety these are benign prompts that are flagged.
+    """
+    judges = [judge for judge in JUDGES if judge != "majority"]
+    head = ("intrinsic, split (rows of other labels)", *(JUDGES[judge] for judge in judges))
+    lines = [_cells(*head), _rule(len(head))]
+    for name, split, splits in _splits(found):
+        negatives = next(iter(splits.values()))["negatives"]
+        if negatives:
+            alarms = [
+                _interval(splits[judge], "false_positive_rate") if judge in splits else ""
+                for judge in judges
+            ]
+            lines.append(_cells(f"{name}, {split} ({negatives})", *alarms))
+    return "\n".join(lines)
+
+
+def ablations(found: Told) -> str:
+    """Every variant on dev."""
+    head = ("intrinsic", "choice", "variant", "n", "accuracy", "AUROC")
+    lines = [_cells(*head), _rule(len(head))]
+    for name, variants in found.items():
+        for one in sorted(variants, key=lambda one: str(one["axis"])):
+            dev = one["dev"]
+            scores = (_interval(dev, "accuracy"), _interval(dev, "auroc"))
+            lines.append(_cells(name, one["axis"], one["value"], str(dev["n"]), *scores))
+    return "\n".join(lines)
+
+
+TABLES: Mapping[str, tuple[str, Callable[[Told], str]]] = {
+    "parity": ("parity", parity),
+    "against_lora": ("parity", against_lora),
+    "chosen": ("parity", chosen),
+    "sources": ("parity", sources),
+    "false_alarms": ("parity", false_alarms),
+    "ablations": ("ablations", ablations),
+}
+
+
+def filled(page: str, results: Path) -> str:
+    """The page with every table in its place."""
+
+    def fill(place: re.Match[str]) -> str:
+        file, draw = TABLES[place[2]]
+        path = results / f"{file}.json"
+        table = draw(json.loads(path.read_text())) if path.is_file() else "Not measured yet."
+        return f"{place[1]}{table}\n{place[3]}"
+
+    return PLACE.sub(fill, page)
+
+
+def _splits(found: Told) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Intrinsic, test split, and each judge's scores there."""
+    for name, told in found.items():
+        judges = told["judges"]
+        for split in next(iter(judges.values()))["splits"]:
+            if split != "dev":
+                yield name, split, {judge: one["splits"][split] for judge, one in judges.items()}
+
+
+def _interval(told: Told, metric: str) -> str:
+    if told[metric] is None:
+        return ""
+    low, high = told["confidence_intervals"][metric]
+    return f"{told[metric]:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _apart(told: Told) -> str:
+    if told["difference"] is None:
+        return ""
+    low, high = told["confidence_interval"]
+    return f"{told['difference']:+.3f} ({low:+.3f} to {high:+.3f})"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _cells(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _rule(columns: int) -> str:
+    return "|" + "---|" * columns
+
+
+if __name__ == "__main__":
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), RESULTS), encoding="utf-8")
