@@ -90,6 +90,14 @@ def test_grounded_and_ungrounded_answers_are_of_one_length(data: Path, tmp_path:
             assert pair["grounded"]["source"] == pair["ungrounded"]["source"]
 
 
+def _reply(row: Row) -> str:
+    return str(row["messages"][-1]["content"])
+
+
+def _requirement(row: Row) -> str:
+    return str(row["arguments"]["requirement"])
+
+
 def test_each_reply_and_each_requirement_has_both_labels(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,10 +107,7 @@ def test_each_reply_and_each_requirement_has_both_labels(
     found = check(tmp_path / "out", ("met", "unmet"))
     assert set(found) == {"train", "dev", "test", "test_unseen"}
     for rows in found.values():
-        for part in (
-            lambda row: row["messages"][-1]["content"],
-            lambda row: row["arguments"]["requirement"],
-        ):
+        for part in (_reply, _requirement):
             labels: dict[str, Counter[str]] = defaultdict(Counter)
             for row in rows:
                 labels[part(row)][row["label"]] += 1

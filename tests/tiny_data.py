@@ -31,7 +31,7 @@ def passage(article: int, number: int) -> str:
 def questions(split: str) -> list[Row]:
     """Answerable questions on six passages each of three articles."""
     start = {"train": 0, "dev": 3, "test": 6}[split]
-    rows = []
+    rows: list[Row] = []
     for article in range(start, start + 3):
         for number in range(6):
             text = passage(article, number)
@@ -72,7 +72,7 @@ def judged(split: str) -> list[Row]:
 
 def answered(split: str) -> list[Row]:
     """Right answers of a word or two and made-up sentences, as HaluEval has them."""
-    rows = []
+    rows: list[Row] = []
     for i, maker in enumerate(MAKERS):
         text = f"The mill of {split} {i} belongs to {maker} and has two wheels."
         wrong = MAKERS[(i + 1) % len(MAKERS)]
@@ -96,7 +96,7 @@ def answered(split: str) -> list[Row]:
 
 def prompts(split: str) -> list[Row]:
     """Prompts of the safety set: jailbreaks, harmful requests, questions, judged texts."""
-    rows = []
+    rows: list[Row] = []
     for i in range(12):
         named = f"{split}{i}"
         texts = {
