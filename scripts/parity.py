@@ -62,10 +62,10 @@ def compared(task: Task, judged: Mapping[str, Found]) -> dict[str, Any]:
     verdicts: dict[str, dict[str, Predictions]] = {}
     told: dict[str, Any] = {"judges": {}, "alora_minus": {}}
     for judge, found in judged.items():
-        temperature, verdicts[judge] = calibrate(task, found)
+        calibration, verdicts[judge] = calibrate(task, found)
         told["judges"][judge] = {
             "chosen": dict(found.chosen),
-            "temperature": temperature,
+            "calibration": calibration.model_dump(),
             "splits": {
                 split: scores(rows, verdicts[judge][split]) for split, rows in task.splits.items()
             },

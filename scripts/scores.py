@@ -7,31 +7,34 @@ from typing import Any
 
 import numpy as np
 
+from intrinsics.calibrate import Rows, fit_temperature
+from intrinsics.calibration import Calibration
 from intrinsics.data import Example
-from intrinsics.evaluate import fit_temperature
 from intrinsics.metrics import METRICS, RESAMPLES, Floats, Metric, Predictions, intervals
 from intrinsics.readout import calibrated
 from task import Found, Task
 
 
-def calibrate(task: Task, found: Found) -> tuple[float, dict[str, Predictions]]:
-    """A judge's temperature, and at it its verdicts on every split.
+def calibrate(task: Task, found: Found) -> tuple[Calibration, dict[str, Predictions]]:
+    """A judge's calibration, and with it its verdicts on every split.
 
-    The shipped intrinsic's is the one it ships with; any other judge's is fitted on dev.
+    The shipped intrinsic's is the one it ships with; any other judge's temperature is fitted on
+    dev.
     """
     raw = {
         split: [dict(zip(task.labels, row.tolist(), strict=True)) for row in shares]
         for split, shares in found.shares.items()
     }
     if found.shipped:
-        temperature = task.definition.calibration.temperature
+        calibration = task.definition.calibration
     else:
-        temperature = fit_temperature(raw["dev"], [row.label for row in task.dev])
+        rows = Rows.of(task.definition, raw["dev"], [row.label for row in task.dev])
+        calibration = fit_temperature(rows)
     verdicts = {}
-    for split, rows in raw.items():
-        honest = [list(calibrated(row, temperature).values()) for row in rows]
+    for split, distributions in raw.items():
+        honest = [list(calibrated(one, calibration).values()) for one in distributions]
         verdicts[split] = predictions(task, task.splits[split], np.array(honest))
-    return temperature, verdicts
+    return calibration, verdicts
 
 
 def predictions(task: Task, rows: Sequence[Example], shares: Floats) -> Predictions:

@@ -92,11 +92,11 @@ def test_what_a_judge_found_is_kept_for_the_same_data_only(task: Task, tmp_path:
 def test_a_temperature_fitted_on_dev_changes_no_verdict(task: Task) -> None:
     random = np.random.default_rng(0)
     raw = {name: random.dirichlet([1, 1], len(part)) for name, part in task.splits.items()}
-    temperature, verdicts = calibrate(task, Found({}, raw))
-    assert temperature != 1
+    fitted, verdicts = calibrate(task, Found({}, raw))
+    assert fitted.temperature != 1 and not fitted.bias
     assert np.array_equal(verdicts["test"].found, raw["test"].argmax(axis=1))
     own, as_shipped = calibrate(task, Found({}, raw, shipped=True))
-    assert own == task.definition.calibration.temperature == 1
+    assert own == task.definition.calibration
     assert np.array_equal(as_shipped["test"].confidence, raw["test"].max(axis=1))
 
 

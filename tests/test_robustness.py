@@ -57,8 +57,7 @@ def test_examples_judged_together_are_as_one_by_one(judged: tuple[Engine, Defini
     examples = [example(i % 12, "yes") for i in range(30)]
     with quiet() as bar:
         together = judge(engine, one, examples, bar)
-    temperature = one.calibration.temperature
-    alone = [calibrated(raw, temperature) for raw in distributions(engine, one, examples)]
+    alone = [calibrated(raw, one.calibration) for raw in distributions(engine, one, examples)]
     for found, expected in zip(together, alone, strict=True):
         assert found == pytest.approx(expected, abs=1e-5)  # float32, other rows in the forward
 
