@@ -20,6 +20,7 @@ from .errors import DefinitionError, Fault, RequestError
 from .located import Located, fault_at, load
 from .messages import Document, Message
 from .template import Shape, Template, TemplateFault
+from .text_output import TextOutput
 
 FILE = "intrinsic.yaml"
 MAX_LABELS = 128
@@ -197,7 +198,7 @@ class ProbabilityOutput(_Part):
         return {"type": "number", "minimum": 0, "maximum": 1}
 
 
-Output: TypeAlias = EnumOutput | BoolOutput | IntegerOutput | ProbabilityOutput
+Output: TypeAlias = EnumOutput | BoolOutput | IntegerOutput | ProbabilityOutput | TextOutput
 
 
 class Definition(_Part):
