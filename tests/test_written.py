@@ -26,7 +26,8 @@ from intrinsics.errors import (
     RequestError,
     TimedOut,
 )
-from intrinsics.fanout import TextVerdict
+from intrinsics.fanout import FanOut, TextVerdict
+from intrinsics.job import Job
 from intrinsics.kv import Segment
 from intrinsics.messages import Message
 from intrinsics.spec import Definition
@@ -114,7 +115,7 @@ def test_a_text_equals_greedy_decoding_from_scratch(
         found = text_of(engine, name, about)
         assert list(found.written) == from_scratch(engine, architecture, name, talk)
         text = [i for i in found.written if i != engine.chat.end_id]
-        assert found.value == engine.chat.tokenizer.decode(text).strip()
+        assert found.value == str(engine.chat.tokenizer.decode(text)).strip()
         assert found.finish == ("end" if len(text) < len(found.written) else "length")
         assert len(found.logprobs) == len(found.written)
     check_integrity(engine)
@@ -196,7 +197,7 @@ def test_a_cancelled_or_late_text_leaves_nothing(
     engine.prefill(talk)
     held, forwards = engine.kv_bytes, engine.model.forwards
     real = engine.model.forward
-    jobs = []
+    jobs: list[Job[FanOut]] = []
 
     def give_up(rows: Sequence[object]) -> list[Tensor]:
         if engine.model.forwards - forwards == 3:
