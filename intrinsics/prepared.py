@@ -11,13 +11,15 @@ from .errors import DataError, IntrinsicsError
 from .fanout import check_reads
 from .intrinsic import tokenised
 from .located import unknown
-from .readout import Ids
+from .readout import Candidates, Ids
 from .spec import Definition
+from .text_output import TextOutput
+from .text_target import target_ids
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """An example as token ids; `target` is its label's candidate."""
+    """An example as token ids; `target` is its label's candidate, or the text with its end."""
 
     prefix: Ids
     instruction: Ids
@@ -38,7 +40,7 @@ def prepare(engine: Engine, definition: Definition, examples: Sequence[Example])
     for i, example in enumerate(examples, start=1):
         name = example.id or f"row {i}"
         try:
-            one = _prepare(engine, definition, example, candidates.ids.get(example.label, ()))
+            one = _prepare(engine, definition, example, candidates)
         except IntrinsicsError as error:
             raise DataError(f"{name}: {error}") from error
         if not one.target:
@@ -53,7 +55,14 @@ def prepare(engine: Engine, definition: Definition, examples: Sequence[Example])
     return prepared
 
 
-def _prepare(engine: Engine, definition: Definition, example: Example, target: Ids) -> Prepared:
+def _prepare(
+    engine: Engine, definition: Definition, example: Example, candidates: Candidates
+) -> Prepared:
+    output = definition.output
+    if isinstance(output, TextOutput):
+        target = target_ids(engine.chat, output, example.target)
+    else:
+        target = candidates.ids.get(example.label, ())
     conversation = engine.conversation(example.messages, example.documents)
     check_reads(definition, conversation)
     instruction = definition.render_instruction(

@@ -227,6 +227,13 @@ class Definition(_Part):
                 raise ValueError(f"argument {name!r} is not a name; use letters, digits and _")
         return arguments
 
+    @field_validator("calibration")
+    @classmethod
+    def _calibration(cls, calibration: Calibration, info: ValidationInfo) -> Calibration:
+        if isinstance(info.data.get("output"), TextOutput):
+            raise ValueError("a text has no probabilities to calibrate; leave this key out")
+        return calibration
+
     @field_validator("instruction")
     @classmethod
     def _instruction(cls, instruction: str | None) -> str | None:

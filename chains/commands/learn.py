@@ -22,6 +22,7 @@ from .common import (
     loading_bar,
     print_json,
 )
+from .text import eval_text
 
 if TYPE_CHECKING:
     from intrinsics.data import Example
@@ -73,6 +74,9 @@ def train(
     )
     engine = load_engine(model, None)
     _draw(Trainer(engine, definition, rows, dev_rows, settings))
+    if definition.output.type == "text":
+        errors.print(f"{directory / 'adapter'} is written")
+        return
     temperature = _calibrate(engine, definition, dev_rows)
     errors.print(f"{directory / 'adapter'} is written; temperature {temperature:.2f} fits dev")
 
@@ -154,6 +158,9 @@ def eval_(
     definition = Catalogue(folders or ()).get(intrinsic)
     rows = read_examples(data, definition.output.labels)
     engine = load_engine(model, folders)
+    if definition.output.type == "text":
+        eval_text(engine, definition, rows, as_json)
+        return
     with loading_bar() as bar:
         report = evaluate(engine, definition, rows, bar)
     if as_json:

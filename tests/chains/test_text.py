@@ -112,7 +112,7 @@ def test_a_condition_that_wants_more_than_text_is_refused_at_load(
 
 def test_a_template_that_reads_a_label_of_a_text_is_refused_at_load(engine: Engine) -> None:
     wrong = SEARCH.replace("{{ both.rewrite.value }}", "{{ both.rewrite.p.yes }}")
-    with pytest.raises(ChainDefinitionError, match="unknown name after 'both.rewrite': 'p'"):
+    with pytest.raises(ChainDefinitionError, match=r"unknown name after 'both\.rewrite': 'p'"):
         chain_of(wrong, engine)
 
 
