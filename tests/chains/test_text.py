@@ -138,7 +138,7 @@ def test_the_trace_tells_the_text(engine: Engine) -> None:
     events = events_of(chain_of(SEARCH, engine), engine)
     finished = [one for one in events if isinstance(one, NodeFinished | VerdictReached)]
     console = Console(file=io.StringIO(), width=200)
-    console.print(trace_table(finished, 200, ASCII))  # type: ignore[arg-type]
+    console.print(trace_table(finished, 200, ASCII))
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert f"rewrite {' '.join(text_of(engine).split())!r}" in shown
 
