@@ -244,10 +244,6 @@ def test_an_evaluation_stands_beside_both_baselines(tmp_path: Path) -> None:
     shown = console.export_text()
     assert "5 rows" in shown and "base model asked" in shown
     assert f"{told.intrinsic.rouge_l:.3f}" in shown
-        "5 rows" in shown
-        and "base model asked" in shown
-        and f"{told.intrinsic.rouge_l:.3f}" in shown
-    )
 
 
 def test_the_base_model_asked_in_words_gives_its_reply() -> None:
