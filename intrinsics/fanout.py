@@ -203,10 +203,11 @@ def split(calls: Sequence[Call], logits: Sequence[Tensor]) -> list[Sequence[Tens
 
 
 def fan_out(model: Model, conversation: Conversation, calls: Sequence[Call]) -> Steps[FanOut]:
-    """All Activated LoRAs in one forward with what the conversation lacks; then each LoRA alone.
+    """All labels of Activated LoRAs in one forward with what the conversation lacks.
 
-    Last, each text is written, in one forward a token. What the conversation lacked is kept, what
-    the intrinsics compute is dropped. Raises: ContextTooLong: there is no room for a text.
+    Then comes each LoRA alone, and each text, in one forward a token or fewer. What the
+    conversation lacked is kept, what the intrinsics compute is dropped.
+    Raises: ContextTooLong: there is no room for a text.
     """
     limits = {
         call.intrinsic.name: room_for(model, call.intrinsic.name, len(call.prompt), call.writes)
