@@ -45,12 +45,21 @@ ASCII = Glyphs("=", "-", ".", ".", "#", "->", "|", "x", ("\\", "|", "/"))
 
 @dataclass(frozen=True)
 class Shown:
-    """A verdict as it is shown: whose it is, its value in words, and how likely that is."""
+    """A verdict as it is shown: whose it is, its value in words, and how likely that is.
+
+    A text that was written has no probability.
+    """
 
     intrinsic: str
     words: str
-    probability: float
+    probability: float | None
     tone: Tone = "plain"
+
+    @property
+    def plain(self) -> str:
+        """It as one line without colour."""
+        share = "" if self.probability is None else f" {self.probability:.2f}"
+        return f"{self.intrinsic}: {self.words}{share}"
 
 
 def in_words(value: Value, distribution: dict[str, float], positive: str | None) -> Shown:
@@ -62,6 +71,8 @@ def in_words(value: Value, distribution: dict[str, float], positive: str | None)
         label = positive or next((k for k, p in distribution.items() if p == value), "")
         return Shown("", f"P({label})", value)
     words = str(value).lower() if isinstance(value, bool) else str(value)
+    if not distribution:
+        return Shown("", " ".join(words.split()), None)
     tone: Tone = "plain"
     if positive is not None:
         tone = "bad" if words == positive else "good"
@@ -102,25 +113,35 @@ def badges(
 ) -> list[Text]:
     """One line a verdict: name, value, bar, probability; `note` beside the last of them.
 
-    Verdicts read in one forward are joined by a bracket at the right.
+    Verdicts read in one forward are joined by a bracket at the right; texts stand below them.
     """
-    own = Columns.around((one.intrinsic, one.words) for one in shown)
+    scored = [one for one in shown if one.probability is not None]
+    texts = [one for one in shown if one.probability is None]
+    own = Columns.around(
+        [*((one.intrinsic, one.words) for one in scored), *((one.intrinsic, "") for one in texts)]
+    )
     wide = columns or own
     names, values = max(own.names, wide.names), max(own.values, wide.values)
     marked = width >= _NARROW and bool(note)
     fixed = _INDENT + names + values + 4 + 6 + (cell_len(note) + 4 if marked else 0)
     size = min(24, width - fixed - 1)
     lines = []
-    for index, one in enumerate(shown):
+    for index, one in enumerate([*scored, *texts]):
         style = STYLES[one.tone]
         line = Text(" " * _INDENT)
         line.append(one.intrinsic.ljust(names + 2))
+        if one.probability is None:
+            line.append(one.words, f"bold {style}")
+            if marked and not scored and one is texts[-1]:
+                line.append(_mark(0, 1, glyphs, note), DIM)
+            lines.append(line)
+            continue
         line.append(one.words.ljust(values + 2), f"bold {style}")
         if size >= _SHORTEST_BAR:
             line.append_text(bar(one.probability, size, glyphs, style)).append("  ")
         line.append(f"{one.probability:.2f}")
         if marked:
-            line.append(_mark(index, len(shown), glyphs, note), DIM)
+            line.append(_mark(index, len(scored), glyphs, note), DIM)
         lines.append(line)
     return lines
 

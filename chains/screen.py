@@ -180,7 +180,7 @@ class RunView:
         shown, self._verdicts = self._verdicts, []
         if self.screen.plain:
             for one in shown:
-                self.screen.line(f"{one.intrinsic}: {one.words} {one.probability:.2f}")
+                self.screen.line(one.plain)
             return
         glyphs = self.screen.glyphs
         note = _forwards(event.ledger, glyphs.dot)
@@ -219,6 +219,8 @@ def _spellings(definitions: Iterable[Definition]) -> Iterable[tuple[str, str]]:
         values = one.output.labels
         if one.output.type == "probability":
             values = (f"P({one.output.positive})",)
+        elif one.output.type == "text":
+            values = ("",)  # as long as it comes
         yield from ((one.name, value) for value in values)
 
 

@@ -49,14 +49,20 @@ def _cells(event: ev.NodeFinished, output: Text, wide: bool) -> list[str | Text]
 def _output(event: ev.NodeFinished) -> Text:
     if event.kind == "check" and isinstance(event.output, Mapping):
         return Text(", ".join(_verdict(name, told) for name, told in event.output.items()))
-    text = " ".join(str(event.output).split())
-    return Text(text if len(text) <= _TEXT_CHARACTERS else f"{text[:_TEXT_CHARACTERS]} ...")
+    return Text(_shortened(str(event.output)))
+
+
+def _shortened(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _TEXT_CHARACTERS else f"{text[:_TEXT_CHARACTERS]} ..."
 
 
 def _verdict(name: str, told: Mapping[str, Any]) -> str:
     value = told["value"]
     if isinstance(value, float):
         return f"{name} {value:.2f}"
+    if not told["distribution"]:  # a text
+        return f"{name} {_shortened(value)!r}"
     label = str(value).lower() if isinstance(value, bool) else str(value)
     return f"{name} {label} {told['distribution'][label]:.2f}"
 

@@ -10,8 +10,9 @@ from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_typ
 from pydantic import BaseModel
 
 from intrinsics.located import unknown
-from intrinsics.spec import BoolOutput, EnumOutput, IntegerOutput, Output
+from intrinsics.outputs import BoolOutput, EnumOutput, IntegerOutput, Output
 from intrinsics.template import Shape
+from intrinsics.text_output import TextOutput
 
 from .expression import OPERATORS, Compare, Constant, Join, Member, Not, Ref, Tree
 from .parsing import ExpressionFault
@@ -79,6 +80,8 @@ def of_output(output: Output, source: str) -> Record:
         value = Bool()
     elif isinstance(output, IntegerOutput):
         value = Number(output.minimum, output.maximum)
+    elif isinstance(output, TextOutput):
+        value = Text()
     else:
         value = Number(0, 1)
     return Record({"value": value}, output.labels, source)

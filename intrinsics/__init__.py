@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .decode import Sampling
     from .engine import Engine
     from .errors import IntrinsicsError
-    from .fanout import FanOut, Verdict
+    from .fanout import FanOut, TextVerdict, Verdict
     from .generation import Generation
     from .job import Job
     from .ledger import Ledger
@@ -40,6 +40,7 @@ __all__ = [
     "Reply",
     "Sampling",
     "Stats",
+    "TextVerdict",
     "Verdict",
     "Watch",
     "Watcher",
@@ -61,6 +62,7 @@ _HOME = {
     "Reply": "writer",
     "Sampling": "decode",
     "Stats": "scheduler",
+    "TextVerdict": "fanout",
     "Verdict": "fanout",
     "Watch": "watch",
     "Watcher": "watch",

@@ -18,18 +18,22 @@ _NAMED = 5  # so many rows are named in a message that is about many
 
 
 class Example(BaseModel, frozen=True):
-    """One labelled conversation. Further keys of a row (licence, categories) are let through."""
+    """One conversation with its right label or, for an output that is text, its target.
+
+    Further keys of a row (licence, categories) are let through.
+    """
 
     id: str = ""
     messages: tuple[Message, ...]
     documents: tuple[Document, ...] = ()
     arguments: dict[str, str] = {}
-    label: str
+    label: str = ""
+    target: str = ""
     source: str = ""
 
 
 def read_examples(path: Path, labels: Sequence[str]) -> list[Example]:
-    """The rows of a JSON Lines file, in order.
+    """The rows of a JSON Lines file, in order; without `labels` each has a target text.
 
     Raises: DataError: file and line of the first unusable row, and what to do about it.
     """
@@ -106,7 +110,7 @@ def check_disjoint(train: Iterable[Example], dev: Iterable[Example]) -> None:
 
 def _identity(example: Example) -> str:
     """Its id or, without one, what it says."""
-    return example.id or example.model_dump_json(exclude={"id", "label", "source"})
+    return example.id or example.model_dump_json(exclude={"id", "label", "target", "source"})
 
 
 def _text(raw: bytes, where: str) -> str:
@@ -139,5 +143,7 @@ def _check(example: Example, labels: Sequence[str], where: str) -> None:
     for i, message in enumerate(example.messages):
         if not message.content.strip():
             raise DataError(f"{where}: message {i + 1} ({message.role}) is empty; give it text")
-    if example.label not in labels:
+    if not (example.label if labels else example.target.strip()):
+        raise DataError(f"{where}: missing key {'label' if labels else 'target'!r}; give it text")
+    if labels and example.label not in labels:
         raise DataError(f"{where}: {unknown('label', example.label, list(labels))}")

@@ -11,9 +11,9 @@ from .ledger import Ledger
 class Draft:
     """Token ids and a branch that follows them. The conversation it began from does not change.
 
-    `adapter` is that of an ordinary LoRA, which acts from the first token on; else the tokens are
-    the base model's. `expected` more tokens will come after `ids`; `later` ones the same request
-    needs for drafts that follow this one.
+    `adapter` acts from the position `active_from` on; without one the tokens are the base model's.
+    `expected` more tokens will come after `ids`; `later` ones the same request needs for drafts
+    that follow this one.
     """
 
     def __init__(
@@ -22,12 +22,14 @@ class Draft:
         branch: Branch,
         adapter: str | None = None,
         *,
+        active_from: int = 0,
         expected: int = 0,
         later: int = 0,
     ) -> None:
         self.ids = list(ids)
         self.branch = branch
         self.adapter = adapter
+        self.active_from = active_from
         self.expected = expected
         self.later = later
         self.reused = branch.length

@@ -185,6 +185,7 @@ class Engine:
     ) -> FanOut:
         """The verdicts of all `intrinsics` on the conversation, read in one forward.
 
+        Texts are written after it, in a forward for each token; see `TextVerdict`.
         What the conversation still lacks is prefilled on the way and kept; what the intrinsics
         compute is dropped. Changes: the conversation's branch, if it lacked something.
         Raises: RequestError: none or twice the same; ConversationError: the conversation lacks
@@ -205,7 +206,7 @@ class Engine:
         ready = [self.intrinsic(name) for name in intrinsics]
         check_request(ready, given)
         calls = [Call.of(one, conversation, given.get(one.name, {})) for one in ready]
-        return self._start(self._proved(fan_out(conversation, calls)), timeout)
+        return self._start(self._proved(fan_out(self.model, conversation, calls)), timeout)
 
     def stream(
         self,

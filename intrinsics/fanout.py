@@ -1,4 +1,7 @@
-"""Fan-out: many intrinsics on one prefix, as the rows of one forward, read back as verdicts."""
+"""Fan-out: many intrinsics on one prefix, as the rows of one forward, read back as verdicts.
+
+What writes text goes on alone after that forward, a token at a time, on a draft of its own.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,12 @@ from .job import Steps, Want
 from .kv import Branch
 from .ledger import Ledger
 from .located import unknown
-from .model import Row
+from .model import Model, Row
 from .readout import Ids, calibrated
 from .spec import Definition
+from .text import Finish
+from .text_output import TextOutput
+from .written import GreedyText, room_for, write
 
 LATER_TOKENS = 32  # what segments may round up, for a draft and the one before it
 
@@ -43,9 +49,23 @@ class Verdict:
     def p(self, label: str) -> float:
         """The probability of a label. Raises: RequestError: there is no such label."""
         if label not in self.distribution:
-            known = ", ".join(self.distribution)
+            known = ", ".join(self.distribution) or "none, since it writes text"
             raise RequestError(f"{self.intrinsic} has no label {label!r}; it has {known}")
         return self.distribution[label]
+
+
+@dataclass(frozen=True)
+class TextVerdict(Verdict):
+    """The text that an intrinsic wrote, as `value`; there is no distribution and no candidate.
+
+    It may be empty. `finish` is "end", or "length" at max_tokens or at the end of the context.
+    `written` are the ids behind it, with the end token where it came to one, and `logprobs` the
+    log-probability of each, which was the highest there was.
+    """
+
+    written: Ids
+    logprobs: tuple[float, ...]
+    finish: Finish
 
 
 @dataclass(frozen=True)
@@ -99,6 +119,19 @@ class Call:
         return (*self.instruction, *self.intrinsic.invocation)
 
     @property
+    def writes(self) -> int:
+        """How many tokens of text it may write; 0 where its output is scored."""
+        output = self.intrinsic.definition.output
+        return output.max_tokens if isinstance(output, TextOutput) else 0
+
+    @property
+    def later(self) -> int:
+        """Tokens it needs memory for on a draft of its own."""
+        if self.intrinsic.activated:
+            return len(self.own) + self.writes + LATER_TOKENS if self.writes else 0
+        return len(self.prompt) + self.writes + LATER_TOKENS
+
+    @property
     def tokens(self) -> int:
         """How many tokens its rows have, those of its candidates included."""
         return len(self.own) + sum(len(run) for run in self.intrinsic.candidates.extra)
@@ -118,6 +151,7 @@ class Call:
         for run, scored in zip(self.intrinsic.candidates.extra, logits[1:], strict=True):
             scores |= {run[: i + 1]: scored[i] for i in range(len(run))}
         definition, candidates = self.intrinsic.definition, self.intrinsic.candidates
+        assert candidates.ids, "a text is written, not read from labels"
         raw = candidates.distribution(scores)
         distribution = calibrated(raw, definition.calibration)
         reused = len(self.prefix) if self.intrinsic.activated else 0
@@ -130,6 +164,22 @@ class Call:
             ledger=Ledger(reused, computed, cost.forwards, cost.seconds, self.activated_at),
             token_ids=self.prompt,
             candidates=dict(candidates.ids),
+        )
+
+    def text_verdict(self, found: GreedyText, cost: Ledger) -> TextVerdict:
+        """What it wrote. `cost` is that of the whole fan-out."""
+        own = found.cost
+        return TextVerdict(
+            intrinsic=self.intrinsic.name,
+            value=found.text,
+            distribution={},
+            raw_distribution={},
+            ledger=Ledger(own.reused, own.computed, cost.forwards, cost.seconds, self.activated_at),
+            token_ids=self.prompt,
+            candidates={},
+            written=found.ids,
+            logprobs=found.logprobs,
+            finish=found.finish,
         )
 
 
@@ -152,18 +202,24 @@ def split(calls: Sequence[Call], logits: Sequence[Tensor]) -> list[Sequence[Tens
     return parts
 
 
-def fan_out(conversation: Conversation, calls: Sequence[Call]) -> Steps[FanOut]:
-    """All Activated LoRAs in one forward with what the conversation lacks; then each LoRA alone.
+def fan_out(model: Model, conversation: Conversation, calls: Sequence[Call]) -> Steps[FanOut]:
+    """All labels of Activated LoRAs in one forward with what the conversation lacks.
 
-    What the conversation lacked is kept, what the intrinsics compute is dropped.
+    Then comes each LoRA alone, and each text, in one forward a token or fewer. What the
+    conversation lacked is kept, what the intrinsics compute is dropped.
+    Raises: ContextTooLong: there is no room for a text.
     """
-    ordinary = [call for call in calls if not call.intrinsic.activated]
-    later = max((len(call.prompt) + LATER_TOKENS for call in ordinary), default=0)
-    draft = conversation.draft(calls[0].prefix, later=later)
+    limits = {
+        call.intrinsic.name: room_for(model, call.intrinsic.name, len(call.prompt), call.writes)
+        for call in calls
+        if call.writes
+    }
+    draft = conversation.draft(calls[0].prefix, later=max(call.later for call in calls))
     drafts = [draft]
     found: dict[str, Sequence[Tensor]] = {}
+    texts: dict[str, GreedyText] = {}
     try:
-        light = [call for call in calls if call.intrinsic.activated]
+        light = [call for call in calls if call.intrinsic.activated and not call.writes]
         got = yield Want(
             draft,
             rows=lambda after: rows_of(light, draft.branch, after),
@@ -172,8 +228,14 @@ def fan_out(conversation: Conversation, calls: Sequence[Call]) -> Steps[FanOut]:
         conversation.adopt(draft)
         for call, logits in zip(light, split(light, got.rows), strict=True):
             found[call.intrinsic.name] = logits
-        for call in ordinary:
-            found[call.intrinsic.name] = yield from _ordinary(call, drafts)
+        for call in calls:
+            name = call.intrinsic.name
+            if call.writes:
+                drafts.append(_text_draft(call, draft.branch, limits[name]))
+                texts[name] = yield from write(model, conversation.chat, drafts[-1])
+                drafts[-1].release()  # the next one needs the memory
+            elif not call.intrinsic.activated:
+                found[name] = yield from _ordinary(call, drafts)
         base = draft.ledger() if draft.computed else Ledger()
         cost = Ledger(
             forwards=sum(one.forwards for one in drafts), seconds=sum(one.seconds for one in drafts)
@@ -181,7 +243,12 @@ def fan_out(conversation: Conversation, calls: Sequence[Call]) -> Steps[FanOut]:
     finally:
         for one in drafts:
             one.release()
-    verdicts = tuple(call.verdict(found[call.intrinsic.name], cost) for call in calls)
+    verdicts = tuple(
+        call.text_verdict(texts[call.intrinsic.name], cost)
+        if call.writes
+        else call.verdict(found[call.intrinsic.name], cost)
+        for call in calls
+    )
     reused = base.reused + sum(verdict.ledger.reused for verdict in verdicts)
     computed = base.computed + sum(verdict.ledger.computed for verdict in verdicts)
     return FanOut(verdicts, Ledger(reused, computed, cost.forwards, cost.seconds))
@@ -195,6 +262,13 @@ def _ordinary(call: Call, drafts: list[Draft]) -> Steps[Sequence[Tensor]]:
     got = yield Want(draft, rows=lambda after: rows_of([call], branch, after), tokens=call.tokens)
     draft.release()  # the next LoRA needs the memory
     return got.rows
+
+
+def _text_draft(call: Call, base: Branch, limit: int) -> Draft:
+    """Where a text is written: after the base's prefix or, by an ordinary LoRA, all anew."""
+    branch = base.fork() if call.intrinsic.activated else base.tree.branch()
+    name, start = call.intrinsic.name, call.activated_at
+    return Draft(call.prompt, branch, name, active_from=start, expected=limit)
 
 
 def check_request(ready: Sequence[Intrinsic], arguments: Mapping[str, object]) -> None:

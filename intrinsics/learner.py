@@ -22,6 +22,7 @@ from .prefix_cache import PrefixCache
 from .prepared import Prepared, prepare
 from .readout import Ids
 from .spec import Definition
+from .text_target import text_scores
 from .train_settings import Progress, TrainSettings
 from .train_state import Checkpoint
 
@@ -140,7 +141,7 @@ class Learner:
         return float(loss.detach())
 
     def _loss(self, batch: Batch) -> Tensor:
-        """The mean cross-entropy of the label tokens of a batch, over the full vocabulary."""
+        """The mean cross-entropy of a batch's label or text tokens, over the full vocabulary."""
         logits = self.model.forward([self._row(*pair, pair[0].target) for pair in batch])
         targets = torch.tensor([token for example, _ in batch for token in example.target])
         return torch.nn.functional.cross_entropy(torch.cat(logits), targets)
@@ -153,7 +154,13 @@ class Learner:
 
     @torch.no_grad()
     def _assess(self, rows: Batch) -> tuple[float, float]:
-        """Negative log-likelihood and accuracy over the candidates, on the development data."""
+        """Negative log-likelihood and accuracy over the candidates, on the development data.
+
+        Of texts: that of each token, and the share that would be written exactly.
+        """
+        if not self.candidates.ids:
+            suffixes = [self._row(*pair, pair[0].target) for pair in rows]
+            return text_scores(self.model, suffixes, [example.target for example, _ in rows])
         losses, right, size = 0.0, 0, self.settings.batch_size
         for i in range(0, len(rows), size):
             for pair, scores in zip(

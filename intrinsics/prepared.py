@@ -12,13 +12,15 @@ from .errors import DataError, IntrinsicsError
 from .fanout import check_reads
 from .intrinsic import tokenised
 from .located import unknown
-from .readout import Ids
+from .readout import Candidates, Ids
 from .spec import Definition
+from .text_output import TextOutput
+from .text_target import target_ids
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """An example as token ids; `target` is its label's candidate."""
+    """An example as token ids; `target` is its label's candidate, or the text with its end."""
 
     prefix: Ids
     instruction: Ids
@@ -53,11 +55,8 @@ def _checked(
     room = engine.model.context_tokens
     for i, example in enumerate(examples, start=1):
         name = example.id or f"row {i}"
-        target = candidates.ids.get(example.label)
-        if target is None:
-            raise DataError(f"{name}: {unknown('label', example.label, candidates.ids)}")
         try:
-            conversation, one = _prepare(engine, definition, example, target)
+            conversation, one = _prepare(engine, definition, example, candidates)
         except IntrinsicsError as error:
             raise DataError(f"{name}: {error}") from error
         length = sum(map(len, (one.prefix, one.instruction, invocation, one.target)))
@@ -70,8 +69,15 @@ def _checked(
 
 
 def _prepare(
-    engine: Engine, definition: Definition, example: Example, target: Ids
+    engine: Engine, definition: Definition, example: Example, candidates: Candidates
 ) -> tuple[Conversation, Prepared]:
+    output = definition.output
+    if isinstance(output, TextOutput):
+        target = target_ids(engine.chat, output, example.target)
+    elif example.label in candidates.ids:
+        target = candidates.ids[example.label]
+    else:
+        raise DataError(unknown("label", example.label, candidates.ids))
     conversation = engine.conversation(example.messages, example.documents)
     check_reads(definition, conversation)
     instruction = definition.render_instruction(

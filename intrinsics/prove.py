@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .attention import ATTENTION
 from .errors import ProofError, RequestError
-from .fanout import Verdict
+from .fanout import TextVerdict, Verdict
 from .lora import Adapted
 from .model import Model
 
@@ -68,7 +68,10 @@ class Prover:
                 self.model.network.set_attn_implementation(ATTENTION)
 
     def check_verdict(self, verdict: Verdict) -> None:
-        """Raises: ProofError: some label's probability is another from scratch."""
+        """Raises: ProofError: some label's probability, or a text, is another from scratch."""
+        if isinstance(verdict, TextVerdict):
+            self._check_text(verdict)
+            return
         expected = self.distribution(verdict)
         for label, found in verdict.raw_distribution.items():
             if abs(found - expected[label]) > PROBABILITY_TOLERANCE:
@@ -76,6 +79,22 @@ class Prover:
                     f"{verdict.intrinsic}: {label!r} has {found:.6f}, but {expected[label]:.6f} "
                     f"when computed from scratch over {len(verdict.token_ids)} tokens; please "
                     f"report this with the base model's name"
+                )
+
+    def _check_text(self, verdict: TextVerdict) -> None:
+        """Every token must be the likeliest from scratch too, and as likely as it was."""
+        ids, written = verdict.token_ids, verdict.written
+        read = [len(ids) - 1 + i for i in range(len(written))]
+        start = verdict.ledger.activated_at or 0
+        logits = self.logits((*ids, *written[:-1]), read, verdict.intrinsic, start)
+        for i, (token, found) in enumerate(zip(written, verdict.logprobs, strict=True)):
+            logs = logits[i].double().log_softmax(-1)
+            short, apart = float(logs.max() - logs[token]), abs(found - float(logs[token]))
+            if max(short, apart) > LOGIT_TOLERANCE:
+                raise ProofError(
+                    f"{verdict.intrinsic}: token {i + 1} of its text has the log-probability "
+                    f"{found:.6f}, but from scratch {float(logs[token]):.6f}, {short:.2g} below "
+                    f"the likeliest; please report this with the base model's name"
                 )
 
     def distribution(self, verdict: Verdict) -> dict[str, float]:

@@ -292,8 +292,9 @@ def _part(job: Job[Any], room: int) -> _Part:
     if chunk:
         read = tuple(range(len(chunk) - want.read, len(chunk))) if whole else ()
         ahead = len(pending) - len(chunk) + draft.expected
+        start = min(max(draft.active_from - draft.branch.length, 0), len(chunk))
         rows.append(
-            Row(chunk, draft.branch, adapter=draft.adapter, read=read, store=True, ahead=ahead)
+            Row(chunk, draft.branch, None, draft.adapter, start, read, store=True, ahead=ahead)
         )
     if whole:
         rows += want.rows(0 if chunk else None)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     PrivateAttr,
     ValidationError,
@@ -20,185 +18,31 @@ from .calibration import Calibration, Fitted, Threshold, likeliest
 from .errors import DefinitionError, Fault, RequestError
 from .located import Located, fault_at, load
 from .messages import Document, Message
+from .outputs import Output, Part, either
 from .template import Shape, Template, TemplateFault
+from .text_output import TextOutput
 
 FILE = "intrinsic.yaml"
-MAX_LABELS = 128
 NAME = r"^[a-z][a-z0-9_]*$"
 
 Value: TypeAlias = str | bool | int | float
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Reads(_Part):
+class Reads(Part):
     """What a conversation must have for the intrinsic to judge it."""
 
     last: Literal["user", "assistant"]
     documents: Literal["required", "optional", "none"] = "optional"
 
 
-def _check_labels(labels: Sequence[str]) -> None:
-    for label in labels:
-        if not label or label != label.strip() or "\n" in label:
-            raise ValueError(
-                f"bad label {label!r}: it is empty or has space around it; write a word"
-            )
-    twice = [label for i, label in enumerate(labels) if label in labels[:i]]
-    if twice:
-        raise ValueError(f"label {twice[0]!r} is there twice; labels are distinct")
-
-
-def _check_positive(positive: str | None, labels: Sequence[str]) -> None:
-    if positive is not None and labels and positive not in labels:
-        raise ValueError(f"positive is {positive!r}, which is no label; use one of {_or(labels)}")
-
-
-def _or(names: Iterable[str]) -> str:
-    return ", ".join(repr(name) for name in names)
-
-
-class EnumOutput(_Part):
-    """One of several labels: the likeliest."""
-
-    type: Literal["enum"]
-    labels: tuple[str, ...] = Field(min_length=2, max_length=MAX_LABELS)
-    positive: str | None = None
-
-    @field_validator("labels")
-    @classmethod
-    def _labels(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
-        _check_labels(labels)
-        return labels
-
-    @field_validator("positive")
-    @classmethod
-    def _positive(cls, positive: str | None, info: ValidationInfo) -> str | None:
-        _check_positive(positive, info.data.get("labels", ()))
-        return positive
-
-    def value_of(self, distribution: Mapping[str, float]) -> str:
-        """The likeliest label."""
-        return likeliest(distribution)
-
-    def python_type(self) -> Any:
-        """`Literal` of the labels."""
-        return Literal.__getitem__(self.labels)
-
-    def json_schema(self) -> dict[str, Any]:
-        """The JSON Schema of a value."""
-        return {"type": "string", "enum": list(self.labels)}
-
-
-class BoolOutput(_Part):
-    """True or false: the likelier."""
-
-    type: Literal["bool"]
-    positive: Literal["true", "false"] = "true"
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The texts that are scored."""
-        return ("true", "false")
-
-    def value_of(self, distribution: Mapping[str, float]) -> bool:
-        """Whether "true" is likelier."""
-        return likeliest(distribution) == "true"
-
-    def python_type(self) -> Any:
-        """`bool`."""
-        return bool
-
-    def json_schema(self) -> dict[str, Any]:
-        """The JSON Schema of a value."""
-        return {"type": "boolean"}
-
-
-class IntegerOutput(_Part):
-    """A whole number in a small range: the likeliest."""
-
-    type: Literal["integer"]
-    minimum: int = Field(ge=0)
-    maximum: int
-
-    @field_validator("maximum")
-    @classmethod
-    def _maximum(cls, maximum: int, info: ValidationInfo) -> int:
-        minimum = info.data.get("minimum")
-        if minimum is not None and not 0 < maximum - minimum < MAX_LABELS:
-            raise ValueError(
-                f"maximum is {maximum} with minimum {minimum}; it must be above it, by less than "
-                f"{MAX_LABELS}"
-            )
-        return maximum
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The texts that are scored."""
-        return tuple(str(number) for number in range(self.minimum, self.maximum + 1))
-
-    @property
-    def positive(self) -> None:
-        """A number has no positive label."""
-
-    def value_of(self, distribution: Mapping[str, float]) -> int:
-        """The likeliest number."""
-        return int(likeliest(distribution))
-
-    def python_type(self) -> Any:
-        """`int`."""
-        return int
-
-    def json_schema(self) -> dict[str, Any]:
-        """The JSON Schema of a value."""
-        return {"type": "integer", "minimum": self.minimum, "maximum": self.maximum}
-
-
-class ProbabilityOutput(_Part):
-    """The probability of one of two labels."""
-
-    type: Literal["probability"]
-    labels: tuple[str, str]
-    positive: str
-
-    @field_validator("labels")
-    @classmethod
-    def _labels(cls, labels: tuple[str, str]) -> tuple[str, str]:
-        _check_labels(labels)
-        return labels
-
-    @field_validator("positive")
-    @classmethod
-    def _positive(cls, positive: str, info: ValidationInfo) -> str:
-        _check_positive(positive, info.data.get("labels", ()))
-        return positive
-
-    def value_of(self, distribution: Mapping[str, float]) -> float:
-        """The probability of the positive label."""
-        return distribution[self.positive]
-
-    def python_type(self) -> Any:
-        """`float`."""
-        return float
-
-    def json_schema(self) -> dict[str, Any]:
-        """The JSON Schema of a value."""
-        return {"type": "number", "minimum": 0, "maximum": 1}
-
-
-Output: TypeAlias = EnumOutput | BoolOutput | IntegerOutput | ProbabilityOutput
-
-
-class Definition(_Part):
+class Definition(Part):
     """A checked definition; `directory` holds its adapter and its card."""
 
     name: str = Field(pattern=NAME)
     version: int = Field(ge=1)
     judges: str = Field(min_length=1)
     reads: Reads
-    arguments: dict[str, str] = {}
+    arguments: dict[str, str] = Field(default_factory=dict)
     instruction: str | None = None
     invocation: str = Field(min_length=1)
     output: Annotated[Output, Field(discriminator="type")]
@@ -281,6 +125,7 @@ class Definition(_Part):
 
     def value_of(self, distribution: Mapping[str, float]) -> Value:
         """The value that a calibrated distribution stands for, threshold included."""
+        assert not isinstance(self.output, TextOutput), "a text is no value of a distribution"
         if self.threshold is None:
             return self.output.value_of(distribution)
         return self.output.value_of({self.label_of(distribution): 1.0})
@@ -315,7 +160,7 @@ class Definition(_Part):
             raise RequestError(f"{self.name} needs the argument {missing[0]!r}: {what}")
         extra = [name for name in given if name not in self.arguments]
         if extra:
-            known = _or(self.arguments) or "none"
+            known = either(self.arguments) or "none"
             raise RequestError(f"{self.name} takes no argument {extra[0]!r}; it takes {known}")
 
     def _load_instruction(self, source: Located) -> None:

@@ -109,6 +109,11 @@ class Guard:
 
     def _check(self, watcher: Watcher, intrinsic: Intrinsic, sampling: Sampling) -> None:
         definition, name = intrinsic.definition, intrinsic.name
+        if not definition.output.labels:
+            raise RequestError(
+                f"{name} writes text and has no label that could trip; watch with an intrinsic "
+                f"that judges"
+            )
         if watcher.label not in definition.output.labels:
             raise RequestError(
                 f"watcher {name}: {unknown('label', watcher.label, definition.output.labels)}"

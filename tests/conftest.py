@@ -75,8 +75,12 @@ def write_intrinsic(
     seed: int = 0,
     activated: bool = True,
     kind: str = "enum",
+    writes: int = 0,
 ) -> Path:
-    """Write a definition directory with a random adapter; return it."""
+    """Write a definition directory with a random adapter; return it.
+
+    With `writes` it gives no label but text of at most so many tokens.
+    """
     directory = folder / name
     directory.mkdir(parents=True)
     invocation = f"<|im_start|>{name}\n"
@@ -86,7 +90,9 @@ def write_intrinsic(
         "judges: Something.",
         f"reads: {{last: {last}, documents: {documents}}}",
         f'invocation: "<|im_start|>{name}\\n"',
-        f"output: {{type: {kind}, labels: {list(labels)!r}, positive: {labels[0]!r}}}",
+        f"output: {{type: text, max_tokens: {writes}}}"
+        if writes
+        else f"output: {{type: {kind}, labels: {list(labels)!r}, positive: {labels[0]!r}}}",
         "base_model: tiny",
     ]
     if instruction:

@@ -205,20 +205,20 @@ def test_each_output_type_turns_a_distribution_into_its_value() -> None:
         }
         return Definition.model_validate({**fields, "output": values})
 
-    enum = output(type="enum", labels=["a", "b"]).output
+    enum = output(type="enum", labels=["a", "b"])
     assert enum.value_of({"a": 0.4, "b": 0.6}) == "b"
-    assert enum.python_type() == Literal["a", "b"]
-    assert enum.json_schema() == {"type": "string", "enum": ["a", "b"]}
-    boolean = output(type="bool").output
+    assert enum.output.python_type() == Literal["a", "b"]
+    assert enum.output.json_schema() == {"type": "string", "enum": ["a", "b"]}
+    boolean = output(type="bool")
     assert boolean.value_of({"true": 0.4, "false": 0.6}) is False
-    assert boolean.python_type() is bool
-    integer = output(type="integer", minimum=1, maximum=3).output
-    assert integer.labels == ("1", "2", "3")
+    assert boolean.output.python_type() is bool
+    integer = output(type="integer", minimum=1, maximum=3)
+    assert integer.output.labels == ("1", "2", "3")
     assert integer.value_of({"1": 0.2, "2": 0.7, "3": 0.1}) == 2
-    assert integer.json_schema() == {"type": "integer", "minimum": 1, "maximum": 3}
-    probability = output(type="probability", labels=["no", "yes"], positive="yes").output
+    assert integer.output.json_schema() == {"type": "integer", "minimum": 1, "maximum": 3}
+    probability = output(type="probability", labels=["no", "yes"], positive="yes")
     assert probability.value_of({"no": 0.4, "yes": 0.6}) == 0.6
-    assert probability.python_type() is float
+    assert probability.output.python_type() is float
     with pytest.raises(ValueError, match="must be above it"):
         output(type="integer", minimum=3, maximum=3)
 

@@ -27,6 +27,7 @@ from .common import (
     release,
 )
 from .intrinsics import adapter
+from .text import eval_text
 
 if TYPE_CHECKING:
     from intrinsics.data import Example
@@ -77,6 +78,11 @@ def eval_(
     if other is not None:
         check_comparable(definition, other)
     rows = read_examples(data, definition.output.labels)
+    if definition.output.type == "text":
+        if report is not None or other is not None:
+            raise typer.BadParameter(f"{definition.name} writes text: it has no report yet")
+        eval_text(load_engine(model, folders), definition, rows, as_json)
+        return
     with ExitStack() as stack:
         folder = None if report is None else stack.enter_context(_report_directory(report))
         engine = load_engine(model, folders)

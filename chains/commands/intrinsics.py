@@ -72,11 +72,13 @@ def show(
 
 
 def answers(one: Definition) -> str:
-    """The output type in a few words: `safe | unsafe`, `P(correct)`, `1 to 5`."""
+    """The output type in a few words: `safe | unsafe`, `P(correct)`, `1 to 5`, `text ...`."""
     if one.output.type == "probability":
         return f"P({one.output.positive})"
     if one.output.type == "integer":
         return f"{one.output.minimum} to {one.output.maximum}"
+    if one.output.type == "text":
+        return f"text of at most {one.output.max_tokens} tokens"
     return " | ".join(one.output.labels)
 
 

@@ -82,7 +82,8 @@ def train(
         rows, dev_rows = read_examples(rows_file, labels), read_examples(dev_file, labels)
         rows = balanced(rows, limit, seed) if limit else rows
         dev_rows = balanced(dev_rows, dev_limit, seed) if dev_limit else dev_rows
-        check_rows(definition, [row.label for row in dev_rows])
+        if definition.output.type != "text":
+            check_rows(definition, [row.label for row in dev_rows])
         tasks.append(Task(definition, rows, dev_rows))
     settings = TrainSettings(
         rank=rank,
@@ -96,6 +97,9 @@ def train(
     engine = load_engine(model, None)
     _draw(Trainer(engine, tasks, settings, limits))
     for task in tasks:
+        if task.definition.output.type == "text":
+            errors.print(f"{task.definition.directory / 'adapter'} is written")
+            continue
         fitting = fit_and_write(engine, task.definition, list(task.dev))
         errors.print(f"{task.definition.directory / 'adapter'} is written; calibrated on dev:")
         show(fitting, errors)

@@ -188,7 +188,7 @@ def _show_verdicts(found: FanOut, positive: dict[str, str | None], proved: bool)
         costs.computed += verdict.ledger.computed
     if screen.plain:
         for one in shown:
-            screen.line(f"{one.intrinsic}: {one.words} {one.probability:.2f}")
+            screen.line(one.plain)
     else:
         for line in badges(shown, screen.width, screen.glyphs):
             screen.print(line)
@@ -207,11 +207,15 @@ def to_dict(found: FanOut, tokens: bool) -> dict[str, Any]:
 
 
 def _result(verdict: Verdict, tokens: bool) -> dict[str, Any]:
+    from intrinsics.fanout import TextVerdict  # torch, which is loaded by now
+
     told: dict[str, Any] = {
         "intrinsic": verdict.intrinsic,
         "value": verdict.value,
         "distribution": verdict.distribution,
     }
+    if isinstance(verdict, TextVerdict):
+        told["finish"] = verdict.finish
     if verdict.raw_distribution != verdict.distribution:
         told["raw_distribution"] = verdict.raw_distribution
     told["activated_at"] = verdict.ledger.activated_at
@@ -220,4 +224,6 @@ def _result(verdict: Verdict, tokens: bool) -> dict[str, Any]:
     if tokens:
         told["token_ids"] = list(verdict.token_ids)
         told["candidates"] = {label: list(ids) for label, ids in verdict.candidates.items()}
+        if isinstance(verdict, TextVerdict):
+            told["written"] = list(verdict.written)
     return told
