@@ -56,7 +56,9 @@ class Calibration(Fitted):
         return ", ".join(words)
 
     def check(self, kind: str, labels: Sequence[str], positive: str | None) -> None:
-        """Raises: ValueError: the bias is for no label, or for one of more than two."""
+        """Raises: ValueError: a text; the bias is for no label, or for one of more than two."""
+        if kind == "text":
+            raise ValueError("a text has no probabilities to calibrate; leave this key out")
         for label in self.bias:
             if label not in labels:
                 known = ", ".join(map(repr, labels))

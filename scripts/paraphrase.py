@@ -55,7 +55,8 @@ def _asked(text: str) -> list[Message]:
 def keeps(original: str, other: str) -> bool:
     """Whether a rewording may ask the same: other words, the same names, numbers and subject."""
     old, new = _words(original), _words(other)
-    if not new or old == new or original.rstrip().endswith("?") != other.rstrip().endswith("?"):
+    asks = [text.rstrip().endswith("?") for text in (original, other)]
+    if not old or not new or old == new or asks[0] != asks[1]:
         return False
     stems, told = _stems(old), _stems(new)
     return (

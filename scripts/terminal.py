@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -49,6 +50,8 @@ class Terminal:
             sys.executable,
             ["-c", "from chains.cli import main; main()", *arguments],
             dimensions=(rows, columns),
+            # Ctrl-C reaches it even where whoever started us ignores it, as a shell's background
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             env={**inherited, **own},
         )
         self.screen.answer = self.process.send

@@ -93,9 +93,13 @@ class Twins:
         try:
             self.retention.make_room(needed)
         except MemoryBudgetError:
-            assert all(b.held or not b.length for b in self.branches), "all there is is in use"
+            assert all(map(self.in_use, self.branches)), "all there is is in use"
         else:
             assert self.tree.allocated_bytes + needed <= self.retention.budget
+
+    def in_use(self, branch: Branch) -> bool:
+        """Whether all that the branch reads is read by a held one too."""
+        return branch.tail is None or branch.tail.needed_end(held_only=True) >= branch.length
 
     def check(self) -> None:
         self.tree.check_integrity()
