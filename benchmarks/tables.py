@@ -113,6 +113,16 @@ def flow(results: Path) -> str:
     return "\n".join(lines)
 
 
+def training(results: Path) -> str:
+    """How long the training of an adapter takes."""
+    found = _read(results / "training.json")
+    rows = f"{found['examples']} rows of {found['tokens']:.0f} tokens, {found['epochs']} epochs"
+    lines = [f"| {rows} | seconds (min to max) | against ours |", "|---|---|---|"]
+    for name, said in (("ours", "**ours**"), ("peft", "PEFT, the same aLoRA")):
+        lines.append(_line(said, found["raw"][name], found["raw"]["ours"]))
+    return "\n".join(lines)
+
+
 def quality(results: Path) -> str:
     """What the shipped intrinsics find on test data, beside the base model asked in words."""
     found = _read(results / "quality.json")
@@ -136,6 +146,7 @@ def tables(results: Path) -> str:
         "decode": decode,
         "concurrency": concurrency,
         "flow": flow,
+        "training": training,
         "quality": quality,
     }
     there = (draw for name, draw in drawn.items() if (results / f"{name}.json").is_file())

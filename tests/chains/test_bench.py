@@ -33,7 +33,7 @@ SIZES = {
     "training": ["--examples", "4", "--context", "40", "--repetitions", "1"],
 }
 DRAWN = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "tables.py"))
-TABLES = {name: DRAWN[name] for name in ("decode", "concurrency", "flow")}
+TABLES = {name: DRAWN[name] for name in ("decode", "concurrency", "flow", "training")}
 
 
 @pytest.fixture
