@@ -9,6 +9,7 @@ minutes on two cores. Each comparison is a `chains bench NAME --json` in a proce
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -25,7 +26,7 @@ COMPARED: dict[str, list[str]] = {
     "concurrency": [],
     "flow": [],
     "fanout": ["--context", "4096", "--adapters", "8"],
-    "scaling": ["--out", str(RESULTS)],
+    "scaling": ["--out", os.path.relpath(RESULTS)],  # as it stands in the result
     "soak": [],
     "training": [],
 }

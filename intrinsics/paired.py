@@ -62,7 +62,7 @@ def compare(first: Predictions, second: Predictions) -> Paired:
     ours, theirs = first.right, second.right
     only_first, only_second = int((ours & ~theirs).sum()), int((~ours & theirs).sum())
     return Paired(
-        differences=_differences(first, second),
+        differences=differences(first, second),
         both_right=int((ours & theirs).sum()),
         only_first=only_first,
         only_second=only_second,
@@ -81,7 +81,11 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return min(1.0, 2 * tail / (1 << n))
 
 
-def _differences(first: Predictions, second: Predictions) -> dict[str, Difference]:
+def differences(first: Predictions, second: Predictions) -> dict[str, Difference]:
+    """Each metric of the first minus that of the second, resampled together over the same rows.
+
+    Source: paired bootstrap, Efron and Tibshirani 1993.
+    """
     samples: dict[str, list[float]] = {name: [] for name in METRICS}
     for index in resamples(len(first.truth)):
         pair = first.take(index), second.take(index)

@@ -10,7 +10,8 @@ import numpy as np
 from intrinsics.calibrate import Rows, fit_temperature
 from intrinsics.calibration import Calibration
 from intrinsics.data import Example
-from intrinsics.metrics import METRICS, RESAMPLES, Floats, Metric, Predictions, intervals
+from intrinsics.metrics import METRICS, Floats, Predictions, interval, intervals, resamples
+from intrinsics.paired import differences
 from intrinsics.readout import calibrated
 from task import Found, Task
 
@@ -68,19 +69,11 @@ def scores(rows: Sequence[Example], p: Predictions) -> dict[str, Any]:
 
 
 def difference(ours: Predictions, other: Predictions) -> dict[str, Any]:
-    """Each metric of one judge minus that of another, resampled together over the same rows.
-
-    Source: paired bootstrap, Efron and Tibshirani 1993.
-    """
-    random = np.random.default_rng(0)
-    draws = [random.integers(0, len(ours.truth), len(ours.truth)) for _ in range(RESAMPLES)]
-    told: dict[str, Any] = {}
-    for name, metric in METRICS.items():
-        apart = _minus(metric, ours, other)
-        drawn = [_minus(metric, ours.take(at), other.take(at)) for at in draws]
-        known = [value for value in drawn if value is not None]
-        told[name] = {"difference": apart, "confidence_interval": _ends(known)}
-    return told
+    """Each metric of one judge minus that of another, with the paired interval."""
+    return {
+        name: {"difference": apart.value, "confidence_interval": apart.interval}
+        for name, apart in differences(ours, other).items()
+    }
 
 
 def false_positive_rate(p: Predictions) -> float | None:
@@ -91,11 +84,10 @@ def false_positive_rate(p: Predictions) -> float | None:
 
 
 def _scores(p: Predictions) -> dict[str, Any]:
-    random = np.random.default_rng(0)
     size = len(p.truth)
-    alarms = [false_positive_rate(p.take(random.integers(0, size, size))) for _ in range(RESAMPLES)]
+    alarms = [false_positive_rate(p.take(index)) for index in resamples(size)]
     ends: dict[str, Any] = dict(intervals(p))
-    ends["false_positive_rate"] = _ends([alarm for alarm in alarms if alarm is not None])
+    ends["false_positive_rate"] = interval([alarm for alarm in alarms if alarm is not None])
     return {
         "n": size,
         "negatives": None if p.positive is None else int((p.truth != p.positive).sum()),
@@ -103,14 +95,3 @@ def _scores(p: Predictions) -> dict[str, Any]:
         "false_positive_rate": false_positive_rate(p),
         "confidence_intervals": ends,
     }
-
-
-def _minus(metric: Metric, ours: Predictions, other: Predictions) -> float | None:
-    mine, theirs = metric(ours), metric(other)
-    return None if mine is None or theirs is None else mine - theirs
-
-
-def _ends(values: Sequence[float]) -> tuple[float, float] | None:
-    if not values:
-        return None
-    return float(np.percentile(values, 2.5)), float(np.percentile(values, 97.5))
