@@ -151,13 +151,13 @@ def _usage(definition: Definition, adapter: Adapter) -> str:
         if adapter.activated
         else "It acts on every token, so a conversation has to be prefilled for it anew."
     )
-    instruction = (
-        f", the text of `{definition.instruction}`" if definition.instruction is not None else ""
-    )
+    parts = [f"the invocation `{_shown(definition.invocation)}`"]
+    if definition.instruction is not None:
+        at = 0 if definition.instruction_place == "before" else 1
+        parts.insert(at, f"the text of `{definition.instruction}`")
     prompt = (
-        f"The prompt is the conversation as the base model's chat template writes it"
-        f"{instruction}, and "
-        f"the invocation `{_shown(definition.invocation)}`; the answer follows. {acts} "
+        f"The prompt is the conversation as the base model's chat template writes it, then "
+        f"{', then '.join(parts)}; the answer follows. {acts} "
         f"`{FILE}` says what the answers are, and how their probabilities are calibrated."
     )
     return f"""## Use

@@ -13,7 +13,7 @@ from torch import Tensor
 from .conversation import Conversation
 from .draft import Draft
 from .errors import ConversationError, RequestError
-from .intrinsic import Intrinsic
+from .intrinsic import Intrinsic, Suffix
 from .job import Steps, Want
 from .kv import Branch
 from .ledger import Ledger
@@ -86,10 +86,10 @@ class FanOut:
 
 @dataclass(frozen=True)
 class Call:
-    """One intrinsic on one prefix: the tokens it reads, its instruction, and its invocation."""
+    """One intrinsic on one prefix: the tokens it reads, and those that ask it."""
 
     intrinsic: Intrinsic
-    instruction: Ids
+    suffix: Suffix
     prefix: Ids
 
     @staticmethod
@@ -99,24 +99,24 @@ class Call:
         text = intrinsic.definition.render_instruction(
             conversation.messages, conversation.documents, arguments
         )
-        return Call(intrinsic, tuple(conversation.chat.text(text)), conversation.ids)
+        ids = tuple(conversation.chat.text(text))
+        suffix = Suffix.of(intrinsic.definition, ids, intrinsic.invocation)
+        return Call(intrinsic, suffix, conversation.ids)
 
     @property
     def prompt(self) -> Ids:
         """Everything its verdict is read after."""
-        return (*self.prefix, *self.instruction, *self.intrinsic.invocation)
+        return (*self.prefix, *self.suffix.ids)
 
     @property
     def activated_at(self) -> int:
         """The position of the first adapted token; an ordinary LoRA acts from the start."""
-        return len(self.prefix) + len(self.instruction) if self.intrinsic.activated else 0
+        return len(self.prefix) + self.suffix.active_from if self.intrinsic.activated else 0
 
     @property
     def own(self) -> Ids:
         """The tokens of its first row: instruction and invocation; of a LoRA the last one."""
-        if not self.intrinsic.activated:
-            return self.prompt[-1:]
-        return (*self.instruction, *self.intrinsic.invocation)
+        return self.suffix.ids if self.intrinsic.activated else self.prompt[-1:]
 
     @property
     def writes(self) -> int:
@@ -139,7 +139,7 @@ class Call:
     def rows(self, branch: Branch, after: int | None, first: int) -> list[Row]:
         """Its first row and those of its candidates; `first` is the number of the first one."""
         own, name = self.own, self.intrinsic.name
-        start = len(self.instruction) if self.intrinsic.activated else 0
+        start = self.suffix.active_from if self.intrinsic.activated else 0
         rows = [Row(own, branch, after, name, active_from=start, read=(len(own) - 1,))]
         for run in self.intrinsic.candidates.extra:
             rows.append(Row(run, branch, first, name, read=tuple(range(len(run)))))

@@ -30,6 +30,29 @@ class Intrinsic:
         return self.definition.name
 
 
+@dataclass(frozen=True)
+class Suffix:
+    """What follows a conversation to ask an intrinsic: tokens, adapted from `active_from` on."""
+
+    ids: Ids
+    active_from: int
+
+    @staticmethod
+    def of(definition: Definition, instruction: Ids, invocation: Ids) -> Suffix:
+        """A rendered instruction and the invocation, in the definition's order.
+
+        What stands before the invocation is read with the base model's weights, what stands after
+        it with the adapter's too. PEFT finds the same place: no text holds the invocation's tokens.
+        """
+        if definition.instruction_place == "after":
+            return Suffix((*invocation, *instruction), 0)
+        return Suffix((*instruction, *invocation), len(instruction))
+
+    def behind(self, tail: Ids) -> Suffix:
+        """The same behind more tokens of the base model."""
+        return Suffix((*tail, *self.ids), len(tail) + self.active_from)
+
+
 def tokenised(definition: Definition, chat: ChatFormat) -> tuple[Ids, Candidates]:
     """The invocation and the candidates of a definition as this tokenizer writes them."""
     labels = {label: chat.text(label) for label in definition.output.labels}

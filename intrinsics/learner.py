@@ -148,9 +148,10 @@ class Learner:
 
     def _row(self, example: Prepared, branch: Branch, label: Ids) -> Row:
         """The suffix of an example, read wherever a token of the label follows."""
-        tokens = (*example.instruction, *self.invocation, *label[:-1])
+        suffix = example.suffix
+        tokens = (*suffix.ids, *label[:-1])
         read = tuple(range(len(tokens) - len(label), len(tokens)))
-        return Row(tokens, branch, None, _NAME, active_from=len(example.instruction), read=read)
+        return Row(tokens, branch, None, _NAME, active_from=suffix.active_from, read=read)
 
     @torch.no_grad()
     def _assess(self, rows: Batch) -> tuple[float, float]:

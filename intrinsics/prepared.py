@@ -10,7 +10,7 @@ from .data import Example
 from .engine import Engine
 from .errors import DataError, IntrinsicsError
 from .fanout import check_reads
-from .intrinsic import tokenised
+from .intrinsic import Suffix, tokenised
 from .located import unknown
 from .readout import Candidates, Ids
 from .spec import Definition
@@ -23,7 +23,7 @@ class Prepared:
     """An example as token ids; `target` is its label's candidate, or the text with its end."""
 
     prefix: Ids
-    instruction: Ids
+    suffix: Suffix
     target: Ids
 
 
@@ -56,10 +56,10 @@ def _checked(
     for i, example in enumerate(examples, start=1):
         name = example.id or f"row {i}"
         try:
-            conversation, one = _prepare(engine, definition, example, candidates)
+            conversation, one = _prepare(engine, definition, example, invocation, candidates)
         except IntrinsicsError as error:
             raise DataError(f"{name}: {error}") from error
-        length = sum(map(len, (one.prefix, one.instruction, invocation, one.target)))
+        length = sum(map(len, (one.prefix, one.suffix.ids, one.target)))
         if length > room:
             raise DataError(
                 f"{name}: {length} tokens do not fit into the model's context of {room}; shorten "
@@ -69,7 +69,11 @@ def _checked(
 
 
 def _prepare(
-    engine: Engine, definition: Definition, example: Example, candidates: Candidates
+    engine: Engine,
+    definition: Definition,
+    example: Example,
+    invocation: Ids,
+    candidates: Candidates,
 ) -> tuple[Conversation, Prepared]:
     output = definition.output
     if isinstance(output, TextOutput):
@@ -83,5 +87,5 @@ def _prepare(
     instruction = definition.render_instruction(
         conversation.messages, conversation.documents, example.arguments
     )
-    ids = tuple(engine.chat.text(instruction))
-    return conversation, Prepared(conversation.ids, ids, target)
+    suffix = Suffix.of(definition, tuple(engine.chat.text(instruction)), invocation)
+    return conversation, Prepared(conversation.ids, suffix, target)

@@ -44,6 +44,7 @@ class Definition(Part):
     reads: Reads
     arguments: dict[str, str] = Field(default_factory=dict)
     instruction: str | None = None
+    instruction_place: Literal["before", "after"] = "before"  # the invocation
     invocation: str = Field(min_length=1)
     output: Annotated[Output, Field(discriminator="type")]
     calibration: Calibration = Calibration()
@@ -75,6 +76,13 @@ class Definition(Part):
         if instruction is not None and Path(instruction).name != instruction:
             raise ValueError(f"instruction {instruction!r} must be a file in the directory itself")
         return instruction
+
+    @field_validator("instruction_place")
+    @classmethod
+    def _placed(cls, place: str, info: ValidationInfo) -> str:
+        if "instruction" in info.data and info.data["instruction"] is None:
+            raise ValueError("there is no instruction to place; name its template or drop this key")
+        return place
 
     @staticmethod
     def load(directory: str | Path) -> Definition:

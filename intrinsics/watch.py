@@ -15,7 +15,7 @@ from .decode import Sampling
 from .draft import Draft
 from .errors import ConversationError, RequestError
 from .fanout import Call, Verdict, rows_of, split
-from .intrinsic import Intrinsic
+from .intrinsic import Intrinsic, Suffix
 from .kv import Branch
 from .located import unknown
 from .messages import Message
@@ -153,8 +153,9 @@ class Guard:
             instruction = intrinsic.definition.render_instruction(
                 messages, self._documents, watcher.arguments
             )
-            ids = (*self._tail, *self._chat.text(instruction))
-            calls.append(Call(intrinsic, ids, ids_so_far))
+            ids = tuple(self._chat.text(instruction))
+            suffix = Suffix.of(intrinsic.definition, ids, intrinsic.invocation)
+            calls.append(Call(intrinsic, suffix.behind(self._tail), ids_so_far))
         return calls
 
 

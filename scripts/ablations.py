@@ -29,12 +29,9 @@ from intrinsics.adapter import Adapter
 from intrinsics.data import Example, balanced, check_disjoint, read_examples
 from intrinsics.engine import Engine
 from intrinsics.intrinsic import tokenised
-from intrinsics.kv import Branch
 from intrinsics.learner import Learner
-from intrinsics.model import Row
 from intrinsics.prefix_cache import PrefixCache
-from intrinsics.prepared import Prepared, prepare
-from intrinsics.readout import Ids
+from intrinsics.prepared import prepare
 from intrinsics.spec import FILE, Definition
 from intrinsics.train_settings import TrainSettings
 from questions import questions
@@ -73,15 +70,6 @@ class Variant:
         return "-".join(["r", *parts, str(self.examples), words, self.restated])
 
 
-class RestatedLearner(Learner):
-    """The rendered instruction stands after the invocation, where the adapter acts on it."""
-
-    def _row(self, example: Prepared, branch: Branch, label: Ids) -> Row:
-        row = super()._row(example, branch, label)
-        tokens = (*self.invocation, *example.instruction, *label[:-1])
-        return replace(row, tokens=tokens, active_from=0)
-
-
 def variants(definition: Definition) -> Iterator[Variant]:
     """Every variant of every axis; the unchanged one is on each."""
     base = TrainSettings()
@@ -118,6 +106,7 @@ def varied(definition: Definition, variant: Variant, directory: Path) -> Definit
     directory.mkdir(parents=True, exist_ok=True)
     if text:
         told["instruction"] = "instruction.j2"
+        told["instruction_place"] = "after" if variant.restated == "after" else "before"
         (directory / "instruction.j2").write_text(text, encoding="utf-8")
     YAML().dump(told, directory / FILE)
     return Definition.load(directory)
@@ -169,8 +158,7 @@ class Ablation:
         directory = self.folder / f"{variant.key}-{data}"
         definition = varied(self.definition, variant, directory)
         if not (directory / "adapter").exists():
-            kind = RestatedLearner if variant.restated == "after" else Learner
-            learner = kind(self.engine, definition, rows, self.dev, variant.settings)
+            learner = Learner(self.engine, definition, rows, self.dev, variant.settings)
             for record in learner.run(self._cache):
                 loss = "" if record.loss is None else f", loss {record.loss:.3f}"
                 log.often(f"{variant.key}: {record.phase} {record.done} of {record.total}{loss}")
@@ -178,7 +166,7 @@ class Ablation:
                     return None
             learner.forget()
         task = Task(definition, rows, self.dev, {})
-        told = scores(self.dev, predictions(task, self.dev, self._shares(definition, variant)))
+        told = scores(self.dev, predictions(task, self.dev, self._shares(definition)))
         return {
             "axis": variant.axis,
             "value": variant.value,
@@ -190,19 +178,15 @@ class Ablation:
             "dev": {name: told[name] for name in SCORES},
         }
 
-    def _shares(self, definition: Definition, variant: Variant) -> Any:
+    def _shares(self, definition: Definition) -> Any:
         """What the trained adapter says of dev. Shapes: (rows, labels)."""
         engine = self.engine
-        invocation, candidates = tokenised(definition, engine.chat)
-        prompts = []
-        assert self._cache is not None
-        for one in prepare(engine, definition, self.dev):
-            branch = self._cache.branch(one.prefix)
-            if variant.restated == "after":
-                prompts.append(Prompt((*invocation, *one.instruction), branch))
-            else:
-                tokens = (*one.instruction, *invocation)
-                prompts.append(Prompt(tokens, branch, active_from=len(one.instruction)))
+        _, candidates = tokenised(definition, engine.chat)
+        assert self._cache is not None, "the prefixes are computed before a variant is scored"
+        prompts = [
+            Prompt(one.suffix.ids, self._cache.branch(one.prefix), one.suffix.active_from)
+            for one in prepare(engine, definition, self.dev)
+        ]
         engine.model.bank.add(_NAME, Adapter.load(definition.directory / "adapter"))
         try:
             return np.array(list(read(engine.model, _NAME, prompts, candidates)))

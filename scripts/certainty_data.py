@@ -4,7 +4,8 @@
 
 Asks the base model questions of DATA/{qa,choice} greedily, compares each answer with the
 gold one, and writes OUT/{train,dev,test}.jsonl: the conversation with the answer, labelled
-correct or incorrect, as many of each, sources mixed. Training rows then vary as `augment.py` tells.
+correct or incorrect, sources mixed. They are as often right as the model was: a probability that
+was fitted to as many of each would mean nothing. Training rows then vary as `augment.py` tells.
 Prints the base model's accuracy by source.
 """
 
@@ -29,19 +30,20 @@ from surroundings import distinct_passages
 from variety import Row as Question
 from variety import read, with_system, write
 
-# How many questions of each source are asked for the training split: more where a model of this
-# size is right often enough. One source is taken from one folder, since splits differ by folder.
+# How many questions of each source are asked for training: more where a model of this size is
+# right often enough. One source is taken from one folder, since splits differ by folder.
 QUOTAS = {
-    ("qa", "BIG-bench QA wikidata"): 900,
-    ("choice", "ARC-easy"): 400,
-    ("qa", "WebQuestions"): 300,
-    ("choice", "OpenBookQA"): 200,
-    ("choice", "CommonsenseQA"): 200,
-    ("qa", "AdversarialQA droberta"): 150,
-    ("qa", "AdversarialQA dbert"): 150,
-    ("qa", "AdversarialQA dbidaf"): 150,
+    ("qa", "BIG-bench QA wikidata"): 1500,
+    ("qa", "WebQuestions"): 500,
+    ("qa", "NQ-open dev"): 300,
+    ("choice", "ARC-easy"): 300,
+    ("choice", "CommonsenseQA"): 150,
+    ("choice", "OpenBookQA"): 100,
+    ("qa", "AdversarialQA droberta"): 120,
+    ("qa", "AdversarialQA dbert"): 120,
+    ("qa", "AdversarialQA dbidaf"): 120,
 }
-SHARES = {"train": 1.0, "dev": 0.25, "test": 0.4}
+SHARES = {"train": 1.0, "dev": 0.25, "test": 0.4}  # of them, as far as there are so many
 ANSWER_TOKENS = 24
 TOGETHER = 32
 
@@ -57,10 +59,10 @@ def main() -> None:
         answers = _answer_all(engine, questions, split)
         rows = [_row(q, answer) for q, answer in zip(questions, answers, strict=True)]
         _report(split, rows)
-        kept = _balanced(rows)
+        Random(1).shuffle(rows)
         if split == "train":
-            kept = augmented(kept, distinct_passages(questions))
-        write(target / f"{split}.jsonl", kept)
+            rows = augmented(rows, distinct_passages(questions))
+        write(target / f"{split}.jsonl", rows)
 
 
 def _questions(source: Path, split: str) -> list[Question]:
@@ -162,21 +164,6 @@ def _report(split: str, rows: list[dict[str, Any]]) -> None:
         of_source = [row for row in rows if row["source"] == source]
         right = sum(row["label"] == "correct" for row in of_source)
         print(f"{split} {source}: {right} of {len(of_source)} right")
-
-
-def _balanced(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """As many correct as incorrect rows from each source, so that the source tells nothing."""
-    random = Random(1)
-    kept: list[dict[str, Any]] = []
-    for _, source in QUOTAS:
-        groups = [
-            [row for row in rows if row["source"] == source and row["label"] == label]
-            for label in ("correct", "incorrect")
-        ]
-        size = min(map(len, groups))
-        kept += [row for group in groups for row in random.sample(group, size)]
-    random.shuffle(kept)
-    return kept
 
 
 if __name__ == "__main__":

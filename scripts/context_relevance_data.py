@@ -1,12 +1,12 @@
-"""Build training data for context_relevance: one document each, negatives that share rare words.
+"""Build training data for context_relevance: one document each, negatives near and far.
 
     python scripts/context_relevance_data.py DATA OUT
 
-From DATA/context_relevance (PrivacyQA): people judged whether the clause matters for the question;
-as many relevant as irrelevant clauses of each question, so that the question tells nothing. From
-DATA/answerability (SQuAD 2.0): each answerable question twice, with its own passage and with the
-passage of the same article that shares most of its rare words and holds none of its answers. Pairs
-in which the own passage shares far more words are left out.
+From DATA/answerability (SQuAD 2.0): each answerable question twice, with its own passage and with
+one that holds none of its answers: any of another article, any of the same article, or the one of
+the same article that shares most of the question's rare words. From DATA/context_relevance
+(PrivacyQA): people judged whether the clause matters for the question; as many relevant as
+irrelevant clauses of each question, so that the question tells nothing. `source` tells which.
 """
 
 from __future__ import annotations
@@ -19,10 +19,13 @@ from random import Random
 from passages import mentions, overlap, rarity, shuffled, take, words
 from variety import Row, read, with_system, write
 
-COUNTS = {"train": (500, 500), "dev": (90, 90), "test": (130, 130)}  # pairs: PrivacyQA, SQuAD
+COUNTS = {  # pairs of each kind
+    "train": {"another article": 100, "same article": 400, "alike": 150, "PrivacyQA": 200},
+    "dev": {"another article": 25, "same article": 60, "alike": 40, "PrivacyQA": 40},
+    "test": {"another article": 60, "same article": 130, "alike": 90, "PrivacyQA": 120},
+}
 PAIRS_PER_QUESTION = 4
 LONGEST = 150  # words of a document
-KEPT = 0.4  # share of the SQuAD pairs: those whose two passages are nearest in shared words
 
 
 def judged(rows: list[Row], seed: str) -> list[tuple[Row, Row]]:
@@ -40,40 +43,63 @@ def judged(rows: list[Row], seed: str) -> list[tuple[Row, Row]]:
     ]
 
 
-def neighbours(rows: list[Row]) -> list[tuple[Row, Row]]:
-    """Answerable questions with their own passage and with the most alike of the same article."""
-    passages: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        passage = row["documents"][0]
-        if passage not in passages[passage["id"]] and len(words(passage["text"])) <= LONGEST:
-            passages[passage["id"]].append(passage)
-    rare = rarity(p["text"] for group in passages.values() for p in group)
-    found: list[tuple[float, Row, Row]] = []
-    for row in rows:
+class Passages:
+    """The passages of SQuAD 2.0 by article, to take a question's negatives from."""
+
+    def __init__(self, rows: list[Row], random: Random) -> None:
+        self._random = random
+        self._articles: dict[str, list[Row]] = defaultdict(list)
+        for row in rows:
+            passage = row["documents"][0]
+            group = self._articles[passage["id"]]
+            if passage not in group and len(words(passage["text"])) <= LONGEST:
+                group.append(passage)
+        self._rare = rarity(p["text"] for group in self._articles.values() for p in group)
+
+    def pair(self, row: Row, kind: str) -> tuple[Row, Row] | None:
+        """A question with its own passage and with one of a kind, if there is one."""
         own, question = row["documents"][0], row["messages"][-1]["content"]
-        group = passages[own["id"]]
-        others = [p for p in group if p != own and not mentions(p["text"], row["answers"])]
-        if row["label"] != "answerable" or own not in group or not others:
-            continue
-        shared = [overlap(question, p["text"], rare) for p in others]
-        other = others[max(range(len(others)), key=shared.__getitem__)]
-        gap = overlap(question, own["text"], rare) - max(shared)
-        found.append((gap, _row(row, own, "relevant"), _row(row, other, "irrelevant")))
-    found.sort(key=lambda one: one[0])
-    return [(own, other) for _, own, other in found[: max(1, round(KEPT * len(found)))]]
+        same = self._articles[own["id"]]
+        if own not in same:
+            return None
+        if kind == "another article":
+            others = [p for id, g in sorted(self._articles.items()) if id != own["id"] for p in g]
+        else:
+            others = [passage for passage in same if passage != own]
+        others = [passage for passage in others if not mentions(passage["text"], row["answers"])]
+        if not others:
+            return None
+        if kind == "alike":
+            other = max(others, key=lambda p: overlap(question, p["text"], self._rare))
+        else:
+            other = self._random.choice(others)
+        source = f"SQuAD 2.0, {kind}"
+        return _row(row, own, "relevant", source), _row(row, other, "irrelevant", source)
 
 
-def _row(row: Row, passage: Row, label: str) -> Row:
+def _row(row: Row, passage: Row, label: str, source: str) -> Row:
     document = {"id": "passage", "text": passage["text"]}
-    kept = {key: row[key] for key in ("messages", "source", "license")}
-    return {"id": f"{row['id']}-{label}", **kept, "documents": [document], "label": label}
+    kept = {key: row[key] for key in ("messages", "license")}
+    told = {"id": f"{row['id']}-{label}", **kept, "source": source}
+    return {**told, "documents": [document], "label": label}
 
 
 def build(people: list[Row], squad: list[Row], split: str) -> list[Row]:
-    """The rows of one split, in a random order."""
-    clauses, pairs = COUNTS[split]
-    rows = take(judged(people, split), clauses, split) + take(neighbours(squad), pairs, split)
-    Random(split).shuffle(rows)
+    """The rows of one split, in a random order; a question is asked of one kind only."""
+    random = Random(split)
+    passages = Passages(squad, random)
+    questions = shuffled((row for row in squad if row["label"] == "answerable"), split)
+    rows: list[Row] = []
+    for kind, count in COUNTS[split].items():
+        if kind == "PrivacyQA":
+            rows += take(judged(people, split), count, split)
+            continue
+        left = count
+        while left and questions:
+            pair = passages.pair(questions.pop(), kind)
+            rows += pair or ()
+            left -= pair is not None
+    random.shuffle(rows)
     return [with_system(row) for row in rows]
 
 

@@ -54,7 +54,7 @@ class LoraTraining:
     ) -> None:
         """`network` is the base model as transformers loads it; PEFT changes it in place."""
         self.engine, self.task, self.settings = engine, task, settings
-        self.invocation, self.candidates = tokenised(task.definition, engine.chat)
+        _, self.candidates = tokenised(task.definition, engine.chat)
         self.train_set = prepare(engine, task.definition, task.train)
         self.dev_set = prepare(engine, task.definition, task.dev)
         self.adapter = folder / lora_name(engine, task, settings)
@@ -104,7 +104,7 @@ class LoraTraining:
     def loss(self, batch: Sequence[Prepared]) -> Iterator[Tensor]:
         """Parts of a batch's loss, each of one forward, that add up to the mean over its labels."""
         total = sum(len(example.target) for example in batch)
-        for part in _micro_batches(batch, len(self.invocation)):
+        for part in _micro_batches(batch):
             yield self._part(part) / total
 
     def _epoch(self, epoch: int) -> Iterator[Progress]:
@@ -159,7 +159,7 @@ class LoraTraining:
         return torch.nn.functional.cross_entropy(scored, target, reduction="sum")
 
     def _prompt(self, example: Prepared) -> Ids:
-        return (*example.prefix, *example.instruction, *self.invocation)
+        return (*example.prefix, *example.suffix.ids)
 
     def _assess(self) -> tuple[float, float]:
         """Negative log-likelihood and accuracy over the candidates, on the development data."""
@@ -204,10 +204,10 @@ def lora(
 
 def lora_shares(engine: Engine, task: Task, directory: Path, split: str) -> Floats:
     """What a LoRA in PEFT's format says of a split, computed by our engine's model."""
-    invocation, candidates = tokenised(task.definition, engine.chat)
+    _, candidates = tokenised(task.definition, engine.chat)
     tree = engine.model.tree
     prompts = [
-        Prompt((*one.prefix, *one.instruction, *invocation), tree.branch())
+        Prompt((*one.prefix, *one.suffix.ids), tree.branch())
         for one in prepare(engine, task.definition, task.splits[split])
     ]
     engine.model.bank.add(_NAME, Adapter.load(directory))
@@ -245,11 +245,11 @@ def _train(training: LoraTraining, log: Log) -> None:
             log(f"{text}, accuracy {record.accuracy:.3f}{' (best)' if record.best else ''}")
 
 
-def _micro_batches(batch: Sequence[Prepared], more: int) -> Iterator[list[Prepared]]:
+def _micro_batches(batch: Sequence[Prepared]) -> Iterator[list[Prepared]]:
     """Examples of like length together, so that little is padded."""
 
     def length(example: Prepared) -> int:
-        return len(example.prefix) + len(example.instruction) + more + len(example.target)
+        return len(example.prefix) + len(example.suffix.ids) + len(example.target)
 
     part: list[Prepared] = []
     for example in sorted(batch, key=length, reverse=True):

@@ -71,6 +71,7 @@ def write_intrinsic(
     last: str = "user",
     documents: str = "none",
     instruction: str = "",
+    place: str = "before",
     rank: int = 4,
     seed: int = 0,
     activated: bool = True,
@@ -97,7 +98,7 @@ def write_intrinsic(
     ]
     if instruction:
         (directory / "instruction.j2").write_text(instruction)
-        lines.append("instruction: instruction.j2")
+        lines += ["instruction: instruction.j2", f"instruction_place: {place}"]
     (directory / "intrinsic.yaml").write_text("\n".join(lines) + "\n")
     ids = tuple(engine.chat.control(invocation))
     adapter = random_adapter(engine.model, rank, seed, invocation=ids if activated else None)
@@ -136,6 +137,7 @@ def tiny_intrinsics(tmp_path: Path) -> Callable[[str], Engine]:
             rank=8,
             seed=2,
         )
+        write_intrinsic(engine, folder, "after", instruction="Is it so?", place="after", seed=4)
         write_intrinsic(engine, folder, "many", [str(i) for i in range(12)], rank=4, seed=3)
         engine.catalogue = Catalogue([folder])
         return engine

@@ -126,9 +126,13 @@ class Reference:
         """What an intrinsic finds after `ids`: each label scored in a text of its own."""
         intrinsic = self.engine.intrinsic(name)
         instruction = intrinsic.definition.render_instruction(tuple(messages), (), {})
-        before = [*ids, *self.chat.text(instruction)]
-        start = len(before) if intrinsic.activated else 0
-        prompt = [*before, *self.chat.control(intrinsic.definition.invocation)]
+        said = self.chat.text(instruction)
+        invoked = self.chat.control(intrinsic.definition.invocation)
+        if intrinsic.definition.instruction_place == "after":
+            prompt, start = [*ids, *invoked, *said], len(ids)
+        else:
+            prompt, start = [*ids, *said, *invoked], len(ids) + len(said)
+        start = start if intrinsic.activated else 0
         scores = []
         for label in intrinsic.candidates.ids.values():
             read = range(len(prompt) - 1, len(prompt) + len(label) - 1)

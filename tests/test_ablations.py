@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from ablations import Ablation, RestatedLearner, Variant, measure, variants, varied
+from ablations import Ablation, Variant, measure, variants, varied
 from conftest import tiny_engine, write_intrinsic
 from intrinsics.adapter import Adapter
 from intrinsics.data import Example
 from intrinsics.engine import Engine
+from intrinsics.learner import Learner
 from intrinsics.messages import Message
 from intrinsics.spec import Definition
 from intrinsics.train_settings import TrainSettings
@@ -71,7 +72,7 @@ def test_a_variant_is_scored_as_the_engine_serves_it(tiny: Engine, ablation: Abl
         verdict = tiny.call(tiny.conversation(row.messages), definition.directory)
         served.append(list(verdict.raw_distribution.values()))
     np.testing.assert_allclose(
-        ablation._shares(definition, variant), served, atol=2e-3
+        ablation._shares(definition), served, atol=2e-3
     )  # its prefixes are kept in float16
 
 
@@ -81,7 +82,7 @@ def test_what_is_restated_after_the_invocation_is_adapted(
     """The same tokens, but the invocation first: the adapter acts on all of them."""
     variant = Variant("restated", "after", FAST, restated="after")
     definition = varied(ablation.definition, variant, tmp_path / "after")
-    learner = RestatedLearner(tiny, definition, ablation.train, ablation.dev, FAST)
+    learner = Learner(tiny, definition, ablation.train, ablation.dev, FAST)
     example = learner.train_set[0]
     row = learner._row(example, tiny.model.tree.branch(), example.target)
     said = tuple(tiny.chat.text(ablation.train[0].messages[-1].content + "\n"))

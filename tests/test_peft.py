@@ -86,9 +86,9 @@ def test_an_adapter_saved_by_peft_gives_the_same_logits_in_ours(
     torch.testing.assert_close(found, expected, atol=TOLERANCE, rtol=0)
 
 
-def training(engine: Engine, folder: Path) -> Learner:
+def training(engine: Engine, folder: Path, place: str) -> Learner:
     """A training whose weights are no longer fresh, so that every gradient is alive."""
-    directory = write_intrinsic(engine, folder, "loud", instruction="Is it loud?")
+    directory = write_intrinsic(engine, folder, "loud", instruction="Is it loud?", place=place)
     rows = [
         Example(messages=(Message(role="user", content=text),), label=label)
         for text, label in (("Stop right there!!", "yes"), ("hm, well ...", "no"))
@@ -103,8 +103,9 @@ def training(engine: Engine, folder: Path) -> Learner:
     return trainer
 
 
-def test_our_gradients_are_those_of_peft(tmp_path: Path, architecture: str) -> None:
-    trainer = training(tiny_engine(architecture), tmp_path)
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_our_gradients_are_those_of_peft(tmp_path: Path, architecture: str, place: str) -> None:
+    trainer = training(tiny_engine(architecture), tmp_path, place)
     cache = PrefixCache(trainer.model, trainer.prefixes, torch.float32)
     list(cache.fill())
     found = trainer.gradients([(one, cache.branch(one.prefix)) for one in trainer.train_set])
@@ -127,7 +128,7 @@ def test_our_gradients_are_those_of_peft(tmp_path: Path, architecture: str) -> N
             twin.copy_(trainer.weights[name])
     losses = []
     for example in trainer.train_set:
-        ids = (*example.prefix, *example.instruction, *trainer.invocation, *example.target)
+        ids = (*example.prefix, *example.suffix.ids, *example.target)
         logits = oracle(torch.tensor([ids])).logits[0]
         last = len(example.target)
         losses.append(

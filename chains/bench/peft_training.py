@@ -87,7 +87,7 @@ class PeftTraining:
         return dict(zip(self._weights, found, strict=True))
 
     def _loss(self, examples: Sequence[Prepared]) -> Tensor:
-        texts = [(*e.prefix, *e.instruction, *self._invocation, *e.target) for e in examples]
+        texts = [(*e.prefix, *e.suffix.ids, *e.target) for e in examples]
         longest = max(map(len, texts))
         read = max(len(example.target) for example in examples) + 1
         gaps = [longest - len(text) for text in texts]
