@@ -20,22 +20,20 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from ruamel.yaml import YAML
 
 from ablation_figure import draw
-from intrinsics.adapter import Adapter
+from activated import cached_shares
 from intrinsics.data import Example, balanced, check_disjoint, read_examples
 from intrinsics.engine import Engine
-from intrinsics.intrinsic import tokenised
 from intrinsics.learner import Learner
+from intrinsics.metrics import Floats
 from intrinsics.prefix_cache import PrefixCache
 from intrinsics.prepared import prepare
 from intrinsics.spec import FILE, Definition
 from intrinsics.train_settings import TrainSettings
 from questions import questions
-from readouts import Prompt, read
 from scores import predictions, scores
 from task import SEED, Log, Task
 
@@ -43,7 +41,6 @@ CACHE = Path.home() / ".cache" / "alora-chains" / "ablations"
 ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 EXAMPLES = 800
 SCORES = ("n", "accuracy", "balanced_accuracy", "auroc", "confidence_intervals")
-_NAME = "(ablation)"  # no definition can have this name
 
 
 @dataclass(frozen=True)
@@ -178,20 +175,11 @@ class Ablation:
             "dev": {name: told[name] for name in SCORES},
         }
 
-    def _shares(self, definition: Definition) -> Any:
+    def _shares(self, definition: Definition) -> Floats:
         """What the trained adapter says of dev. Shapes: (rows, labels)."""
-        engine = self.engine
-        _, candidates = tokenised(definition, engine.chat)
         assert self._cache is not None, "the prefixes are computed before a variant is scored"
-        prompts = [
-            Prompt(one.suffix.ids, self._cache.branch(one.prefix), one.suffix.active_from)
-            for one in prepare(engine, definition, self.dev)
-        ]
-        engine.model.bank.add(_NAME, Adapter.load(definition.directory / "adapter"))
-        try:
-            return np.array(list(read(engine.model, _NAME, prompts, candidates)))
-        finally:
-            engine.model.bank.remove(_NAME)
+        adapter = definition.directory / "adapter"
+        return cached_shares(self.engine, definition, self.dev, self._cache, adapter)
 
 
 def main() -> None:

@@ -4,10 +4,10 @@
 
 DATA/NAME holds train.jsonl, dev.jsonl, test.jsonl and perhaps test_*.jsonl and hard_test.jsonl.
 Judges: the commonest label, lengths alone, TF-IDF with logistic regression, the base model asked
-in words (best of three questions), a LoRA trained with PEFT (rank and learning rate chosen on
-dev), and the shipped Activated LoRA as it is. All choose on the same development rows; all but the
-last, which ships calibrated, get a temperature fitted there. Give --examples and --epochs as the
-shipped adapter was trained, or the comparison is not even.
+in words (best of three questions), a LoRA trained with PEFT and an Activated LoRA trained on the
+same rows with the same settings (rank and learning rate chosen on dev), and the shipped Activated
+LoRA, which learnt from more. All choose on the same development rows; all but the last, which
+ships calibrated, get a temperature fitted there.
 
 What each judge said of each row is kept in the cache folder. A judge that is there is not run
 again, a killed LoRA goes on from its last epoch, and OUT.json keeps what is not measured again.
@@ -22,21 +22,21 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from activated import Activated
 from baselines import length_only, majority, tfidf
 from intrinsics.checkpoint import resolve
 from intrinsics.engine import Engine
-from intrinsics.metrics import Floats, Predictions
+from intrinsics.metrics import Predictions
 from intrinsics.train_settings import TrainSettings
 from peft_lora import grid, lora
 from questions import asked, questions
 from scores import calibrate, difference, scores
 from task import Found, Log, Task, read_task
 
-JUDGES = ("majority", "length", "tfidf", "prompted", "lora", "alora")
+JUDGES = ("majority", "length", "tfidf", "prompted", "lora", "alora", "shipped")
 CACHE = Path.home() / ".cache" / "alora-chains" / "parity"
 Judge = Callable[[], Found]
 
@@ -79,22 +79,6 @@ def compared(task: Task, judged: Mapping[str, Found]) -> dict[str, Any]:
     return told
 
 
-def shipped(engine: Engine, task: Task, log: Log) -> Found:
-    """The Activated LoRA of the library, served as a user gets it."""
-    definition = task.definition
-    shares: dict[str, Floats] = {}
-    for split, rows in task.splits.items():
-        found = []
-        for i, row in enumerate(rows, start=1):
-            conversation = engine.conversation(row.messages, row.documents)
-            verdict = engine.call(conversation, definition.directory, row.arguments)
-            found.append([verdict.raw_distribution[label] for label in task.labels])
-            log.often(f"{definition.name}: judged {i} of {len(rows)} rows of {split}")
-        shares[split] = np.array(found)
-    low = max(engine.model.bank[definition.name].modules.values(), key=lambda one: one.rank)
-    return Found({"rank": low.rank}, shares, shipped=True)
-
-
 def judge_all(
     engine: Engine,
     network: Callable[[], PreTrainedModel],
@@ -108,18 +92,22 @@ def judge_all(
     """
     name = task.definition.name
     folder: Path = given.cache / name
-    runs = grid(TrainSettings(epochs=given.epochs), given.ranks, given.learning_rates)
+    settings = TrainSettings(epochs=given.epochs, batch_size=given.batch_size)
+    runs = grid(settings, given.ranks, given.learning_rates)
+    activated = Activated(engine, task, folder / "alora", log)
+    own = task.definition.directory / "adapter"
     judges: dict[str, tuple[Judge, object]] = {
         "majority": (lambda: majority(task), None),
         "length": (lambda: length_only(task), None),
         "tfidf": (lambda: tfidf(task), None),
         "prompted": (lambda: asked(engine, task, log), questions(name)),
         "lora": (lambda: lora(engine, network, task, runs, folder / "lora", log), runs),
-        "alora": (lambda: shipped(engine, task, log), _adapter_bytes(task.definition.directory)),
+        "alora": (lambda: activated.trained(runs), runs),
     }
+    if own.is_dir():
+        judges["shipped"] = (activated.shipped, _content(own))
     found: dict[str, Found] = {}
-    for judge in JUDGES:
-        run, told = judges[judge]
+    for judge, (run, told) in judges.items():
         base = engine.model.fingerprint
         identity = hashlib.sha256(f"{task.identity}{base}{told}".encode()).hexdigest()
         path = folder / f"{judge}.npz"
@@ -149,15 +137,15 @@ def _settings(given: argparse.Namespace, task: Task) -> dict[str, Any]:
         "examples": len(task.train),
         "dev_examples": len(task.dev),
         "epochs": given.epochs,
-        "batch_size": TrainSettings().batch_size,
+        "batch_size": given.batch_size,
         "ranks": given.ranks,
         "learning_rates": given.learning_rates,
     }
 
 
-def _adapter_bytes(directory: Path) -> str:
+def _content(directory: Path) -> str:
     digest = hashlib.sha256()
-    for path in sorted(directory.glob("adapter/*")):
+    for path in sorted(directory.iterdir()):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -176,10 +164,11 @@ def arguments(line: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("out", type=Path, metavar="OUT.json")
     parser.add_argument("names", nargs="*", metavar="NAME", help="those with data if none is given")
     parser.add_argument("--judges", nargs="+", choices=JUDGES, default=JUDGES, help="those to run")
-    parser.add_argument("--examples", type=int, default=800, help="training rows, for every judge")
+    parser.add_argument("--examples", type=int, default=400, help="training rows, but for shipped")
     parser.add_argument("--dev-examples", type=int, default=300, help="development rows")
-    parser.add_argument("--epochs", type=int, default=3, help="of the LoRA, the best is kept")
-    parser.add_argument("--ranks", type=int, nargs="+", default=[8, 32], help="of the LoRA")
+    parser.add_argument("--epochs", type=int, default=3, help="the best is kept")
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--ranks", type=int, nargs="+", default=[8, 32], help="of both LoRAs")
     parser.add_argument("--learning-rates", type=float, nargs="+", default=[1e-3])
     parser.add_argument(
         "--intrinsics", type=Path, action="append", default=[], help="a further folder of them"

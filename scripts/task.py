@@ -49,6 +49,8 @@ class Task:
         one = self.definition
         instruction = one.directory / one.instruction if one.instruction else None
         around = [one.invocation, self.labels, instruction.read_text() if instruction else ""]
+        if one.instruction_place == "after":
+            around.append("after")
         return _digest(json.dumps(around), self.train, self.dev)
 
     @property

@@ -207,9 +207,9 @@ def test_every_judge_is_run_once_and_then_read_from_the_cache(
     told = compared(task, again)
     assert told["judges"]["alora"]["splits"]["test"]["n"] == 4
     assert set(told["alora_minus"]) == set(JUDGES) - {"alora"}
-    for row, shares in zip(task.dev, every["alora"].shares["dev"], strict=True):
+    for row, shares in zip(task.dev, every["shipped"].shares["dev"], strict=True):
         verdict = tiny.call(tiny.conversation(row.messages), definition.directory)
-        assert list(verdict.raw_distribution.values()) == pytest.approx(list(shares), abs=1e-6)
+        assert list(verdict.raw_distribution.values()) == pytest.approx(list(shares), abs=2e-3)
 
 
 def test_a_loss_that_is_not_finite_stops_the_lora(tiny: Engine, task: Task, tmp_path: Path) -> None:
