@@ -151,7 +151,7 @@ class Ablation:
         """
         assert self._cache is not None, "the prefixes are computed before a variant is trained"
         rows = self.rows(variant)
-        data = Task(self.definition, rows, self.dev, {}).training_identity[:12]
+        data = Task(self.definition, rows, self.dev, {}, rows).training_identity[:12]
         directory = self.folder / f"{variant.key}-{data}"
         definition = varied(self.definition, variant, directory)
         if not (directory / "adapter").exists():
@@ -162,7 +162,7 @@ class Ablation:
                 if time.monotonic() > deadline:
                     return None
             learner.forget()
-        task = Task(definition, rows, self.dev, {})
+        task = Task(definition, rows, self.dev, {}, rows)
         told = scores(self.dev, predictions(task, self.dev, self._shares(definition)))
         return {
             "axis": variant.axis,

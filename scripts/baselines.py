@@ -31,7 +31,7 @@ FEATURES: dict[str, tuple[dict[str, Any], ...]] = {
 
 def majority(task: Task) -> Found:
     """The commonest label of the training and development rows, with its share."""
-    counts = Counter(row.label for row in (*task.train, *task.dev))
+    counts = Counter(row.label for row in (*task.all_train, *task.dev))
     shares = np.array([counts[label] for label in task.labels], dtype=np.float64)
     row = shares / shares.sum()
     label = task.labels[int(row.argmax())]
@@ -68,11 +68,11 @@ def text_of(row: Example) -> str:
 
 def _best(task: Task, ways: dict[str, Any]) -> Found:
     """Fit every way at every strength on train; the best on dev judges all splits."""
-    truth = [row.label for row in task.train]
+    truth = [row.label for row in task.all_train]
     fitted: list[tuple[tuple[float, float], dict[str, Any], Any, Any]] = []
     for (name, (steps, read)), strength in product(ways.items(), STRENGTHS):
         model = make_pipeline(*steps(), LogisticRegression(C=strength, max_iter=5000))
-        model.fit(read(task.train), truth)
+        model.fit(read(task.all_train), truth)
         found = predictions(task, task.dev, _shares(task, model, read(task.dev)))
         fitted.append((quality(found), {"features": name, "C": strength}, model, read))
     score, chosen, model, read = max(fitted, key=lambda one: one[0])

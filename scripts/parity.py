@@ -19,15 +19,18 @@ import argparse
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from activated import Activated
 from baselines import length_only, majority, tfidf
 from intrinsics.checkpoint import resolve
+from intrinsics.curves import reliability, risk_coverage
 from intrinsics.engine import Engine
 from intrinsics.metrics import Predictions
 from intrinsics.train_settings import TrainSettings
@@ -37,6 +40,7 @@ from scores import calibrate, difference, scores
 from task import Found, Log, Task, read_task
 
 JUDGES = ("majority", "length", "tfidf", "prompted", "lora", "alora", "shipped")
+RISK_POINTS = 200
 CACHE = Path.home() / ".cache" / "alora-chains" / "parity"
 Judge = Callable[[], Found]
 
@@ -60,7 +64,7 @@ def main() -> None:
 def compared(task: Task, judged: Mapping[str, Found]) -> dict[str, Any]:
     """The scores of every judge on every split, and the Activated LoRA minus each of the others."""
     verdicts: dict[str, dict[str, Predictions]] = {}
-    told: dict[str, Any] = {"judges": {}, "alora_minus": {}}
+    told: dict[str, Any] = {"judges": {}, "alora_minus": {}, "curves": {}}
     for judge, found in judged.items():
         calibration, verdicts[judge] = calibrate(task, found)
         told["judges"][judge] = {
@@ -70,12 +74,31 @@ def compared(task: Task, judged: Mapping[str, Found]) -> dict[str, Any]:
                 split: scores(rows, verdicts[judge][split]) for split, rows in task.splits.items()
             },
         }
+    if "shipped" in verdicts:
+        told["curves"] = curves(task.definition.output.type, verdicts["shipped"]["test"])
     if "alora" in verdicts:
         ours = verdicts.pop("alora")
         told["alora_minus"] = {
             judge: {split: difference(ours[split], theirs[split]) for split in task.tests}
             for judge, theirs in verdicts.items()
         }
+    return told
+
+
+def curves(kind: str, p: Predictions) -> dict[str, Any]:
+    """What the figures show of the shipped adapter on test.
+
+    `abstaining`, of a probability: how many rows have at least that one, and the share of them
+    that are not of the positive label.
+    """
+    told: dict[str, Any] = {
+        "reliability": [asdict(one) for one in reliability(p.confidence, p.right)]
+    }
+    if kind == "probability" and p.positive is not None:
+        kept = replace(p, confidence=p.score, found=np.full_like(p.found, p.positive))
+        points = risk_coverage(kept)
+        step = -(-len(points) // RISK_POINTS)
+        told["abstaining"] = [asdict(one) for one in (*points[:-1:step], points[-1])]
     return told
 
 
@@ -135,6 +158,7 @@ def _settings(given: argparse.Namespace, task: Task) -> dict[str, Any]:
         "labels": list(task.labels),
         "positive": output.positive,
         "examples": len(task.train),
+        "all_examples": len(task.all_train),
         "dev_examples": len(task.dev),
         "epochs": given.epochs,
         "batch_size": given.batch_size,
@@ -164,7 +188,7 @@ def arguments(line: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("out", type=Path, metavar="OUT.json")
     parser.add_argument("names", nargs="*", metavar="NAME", help="those with data if none is given")
     parser.add_argument("--judges", nargs="+", choices=JUDGES, default=JUDGES, help="those to run")
-    parser.add_argument("--examples", type=int, default=400, help="training rows, but for shipped")
+    parser.add_argument("--examples", type=int, default=400, help="rows that both LoRAs learn from")
     parser.add_argument("--dev-examples", type=int, default=300, help="development rows")
     parser.add_argument("--epochs", type=int, default=3, help="the best is kept")
     parser.add_argument("--batch-size", type=int, default=8)

@@ -1,9 +1,9 @@
-"""The tables of docs/quality.md, from the results that are kept: puts them in their places.
+"""The tables of docs/quality.md and of the cards, and the figures, from the results that are kept.
 
     python scripts/tables_quality.py
 
-Each place begins with `<!-- table: NAME -->` and ends with `<!-- end -->`. What was not measured
-yet is said so. A test compares the page with the results.
+Each place begins with `<!-- table: NAME -->` and ends with `<!-- end -->`; a card has one, `card`.
+What was not measured yet is said so. A test compares the pages with the results.
 """
 
 from __future__ import annotations
@@ -14,11 +14,16 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from quality_figures import reliability, risk
+
 Told: TypeAlias = Mapping[str, Any]
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "quality.md"
+LIBRARY = ROOT / "library" / "intrinsics"
+RELIABILITY, RISK = (ROOT / "docs" / f"{name}.png" for name in ("reliability", "risk"))
 RESULTS = ROOT / "benchmarks" / "results"
+IN_CARD = ("shipped", "alora", "lora", "tfidf", "prompted")
 PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 METRICS = ("accuracy", "balanced_accuracy", "f1", "auroc", "ece")
 TITLES = ("accuracy", "balanced accuracy", "F1", "AUROC", "ECE")
@@ -110,6 +115,25 @@ def false_alarms(found: Told) -> str:
     return "\n".join(lines)
 
 
+def card(told: Told) -> str:
+    """One intrinsic beside what it has to beat on every test split, then itself by source."""
+    lines = [_cells("split (n)", "", *TITLES), _rule(7)]
+    found = {"": told}
+    for _, split, splits in _splits(found):
+        for judge in (one for one in IN_CARD if one in splits):
+            scores = [_interval(splits[judge], metric) for metric in METRICS]
+            lines.append(_cells(f"{split} ({splits[judge]['n']})", JUDGES[judge], *scores))
+    rows = []
+    for _, split, splits in _splits(found):
+        for source, one in splits["shipped"].get("by_source", {}).items():
+            scores = [_interval(one, metric) for metric in ("accuracy", "auroc")]
+            rows.append(_cells(split, source, str(one["n"]), *scores))
+    if rows:
+        head = _cells("split", "source of the rows", "n", "shipped: accuracy", "AUROC")
+        lines += ["", head, _rule(5), *rows]
+    return "\n".join(lines)
+
+
 def ablations(found: Told) -> str:
     """Every variant on dev."""
     head = ("intrinsic", "choice", "variant", "n", "accuracy", "AUROC")
@@ -142,6 +166,11 @@ def filled(page: str, results: Path) -> str:
         return f"{place[1]}{table}\n{place[3]}"
 
     return PLACE.sub(fill, page)
+
+
+def filled_card(text: str, told: Told) -> str:
+    """A card with its table in its place."""
+    return PLACE.sub(lambda place: f"{place[1]}{card(told)}\n{place[3]}", text)
 
 
 def _splits(found: Told) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -179,5 +208,17 @@ def _rule(columns: int) -> str:
     return "|" + "---|" * columns
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Write the page, the cards and the figures."""
     PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), RESULTS), encoding="utf-8")
+    found = json.loads((RESULTS / "parity.json").read_text())
+    for name in (name for name, told in found.items() if told["curves"]):
+        path = LIBRARY / name / "CARD.md"
+        path.write_text(filled_card(path.read_text(encoding="utf-8"), found[name]), "utf-8")
+        if "abstaining" in found[name]["curves"]:
+            risk(name, found[name], RISK)
+    reliability(found, RELIABILITY)
+
+
+if __name__ == "__main__":
+    main()

@@ -23,12 +23,17 @@ _LOG_SECONDS = 10
 
 @dataclass(frozen=True)
 class Task:
-    """The rows to train on, to choose on, and to report, for one definition."""
+    """The rows to train on, to choose on, and to report, for one definition.
+
+    `train` is what both LoRAs learn from; `all_train` are all there are, for judges that cost
+    nothing.
+    """
 
     definition: Definition
     train: Sequence[Example]
     dev: Sequence[Example]
     tests: Mapping[str, Sequence[Example]]
+    all_train: Sequence[Example]
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -56,7 +61,7 @@ class Task:
     @property
     def identity(self) -> str:
         """Tells all the rows, and what stands around them, from others."""
-        return _digest(self.training_identity, *self.tests.values())
+        return _digest(self.training_identity, self.all_train, *self.tests.values())
 
 
 @dataclass(frozen=True)
@@ -101,20 +106,21 @@ class Found:
 def read_task(folder: Path, definition: Definition, examples: int, dev_examples: int) -> Task:
     """The data of an intrinsic: FOLDER/{train,dev,test,test_*,hard_test}.jsonl.
 
-    Training and development rows are drawn as `chains train --limit --dev-limit` draws them; test
-    splits are whole.
+    `examples` rows of train and `dev_examples` of dev are drawn as `chains train --limit
+    --dev-limit` draws them; test splits are whole.
     Raises: DataError: a file is missing or unusable, or a row is in two splits.
     """
     labels = definition.output.labels
-    train = balanced(read_examples(folder / "train.jsonl", labels), examples, SEED)
+    everything = read_examples(folder / "train.jsonl", labels)
+    train = balanced(everything, examples, SEED)
     dev = balanced(read_examples(folder / "dev.jsonl", labels), dev_examples, SEED)
     check_trainable(train, labels, str(folder / "train.jsonl"))
-    check_disjoint(train, dev)
+    check_disjoint(everything, dev)
     paths = [folder / "test.jsonl", *folder.glob("test_*.jsonl"), *folder.glob("hard_test.jsonl")]
     tests = {path.stem: read_examples(path, labels) for path in sorted(paths)}
     for rows in tests.values():
-        check_disjoint([*train, *dev], rows)
-    return Task(definition, train, dev, tests)
+        check_disjoint([*everything, *dev], rows)
+    return Task(definition, train, dev, tests, everything)
 
 
 def _digest(text: str, *splits: Sequence[Example]) -> str:

@@ -55,7 +55,8 @@ def tiny() -> Engine:
 @pytest.fixture
 def task(tiny: Engine, tmp_path: Path) -> Task:
     definition = Definition.load(write_intrinsic(tiny, tmp_path, "loud"))
-    return Task(definition, rows(16, "train"), rows(8, "dev"), {"test": rows(12, "test")})
+    train = rows(16, "train")
+    return Task(definition, train, rows(8, "dev"), {"test": rows(12, "test")}, train)
 
 
 def test_words_find_what_words_tell_and_always_the_same(task: Task) -> None:
@@ -187,7 +188,8 @@ def test_every_judge_is_run_once_and_then_read_from_the_cache(
     tiny: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     definition = Definition.load(write_intrinsic(tiny, tmp_path, "safety"))
-    task = Task(definition, rows(8, "train"), rows(4, "dev"), {"test": rows(4, "test")})
+    train = rows(8, "train")
+    task = Task(definition, train, rows(4, "dev"), {"test": rows(4, "test")}, train)
     line = ["data", "out.json", "--epochs", "1", "--ranks", "2", "4", "--cache", str(tmp_path)]
 
     def measured(*more: str) -> dict[str, Found]:

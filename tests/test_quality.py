@@ -29,7 +29,8 @@ def test_the_page_of_quality_is_what_was_measured() -> None:
 def test_the_tables_hold_every_judge_and_split(tmp_path: Path) -> None:
     """Ours is right; the LoRA is wrong where a row is the fourth."""
     definition = Definition.load(write_intrinsic(tiny_engine(), tmp_path, "loud"))
-    task = Task(definition, rows("train"), rows("dev"), {"test": rows("t"), "hard_test": rows("h")})
+    tests = {"test": rows("t"), "hard_test": rows("h")}
+    task = Task(definition, rows("train"), rows("dev"), tests, rows("train"))
     right = np.array([[0.9, 0.1], [0.1, 0.9]] * 8)
     worse = right.copy()
     worse[3::4] = 1 - worse[3::4]

@@ -121,6 +121,11 @@ def test_a_definition_without_instruction_adds_no_text(tmp_path: Path) -> None:
             "    instruction: other.j2\n                 ^",
         ),
         ("instruction.j2", "../secret", "must be a file in the directory itself"),
+        (
+            "instruction: instruction.j2",
+            "instruction_place: after",
+            "DIR/intrinsic.yaml:9:20: there is no instruction to place",
+        ),
         ("audience: Who", "the reader: Who", "argument 'the reader' is not a name"),
         ("base_model:", "calibration: {temperature: 0}\nbase_model:", "greater than 0; it is 0"),
     ],
