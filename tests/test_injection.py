@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from attacks import ATTRIBUTES, CONDITIONS, ENDLESS, GLOBALS, LOADING
 from chains.chain import Chain
 from chains.errors import ChainDefinitionError
 from chains.inputs import RunInput
 from chains.parsing import ExpressionFault, parse
+from conftest import tiny_engine
 from intrinsics.engine import Engine
 from intrinsics.errors import DefinitionError
 from intrinsics.located import load
@@ -32,158 +34,6 @@ DATA: Mapping[str, Any] = {
     "input": {"items": "fine", "n": 3, "p": 0.25},
 }
 SHAPE = dict.fromkeys(DATA)
-
-ATTRIBUTES = [
-    "{{ ''.__class__ }}",
-    "{{ ''.__class__.__mro__[1].__subclasses__() }}",
-    "{{ ''['__class__'] }}",
-    "{{ ''['\\x5f\\x5fclass\\x5f\\x5f'] }}",
-    "{{ ''['\\u005f\\u005fclass__'] }}",
-    "{{ ''['__cla' ~ 'ss__'] }}",
-    "{{ ''['__cla' + 'ss__'] }}",
-    "{{ ''['__ssalc__'[::-1]] }}",
-    "{{ ''['__CLASS__'|lower] }}",
-    "{{ ''['_'|join(['', '', 'class']) ] }}",
-    "{{ ''|attr('__class__') }}",
-    "{{ ''|attr(['__cla', 'ss__']|join) }}",
-    "{{ ['']|map(attribute='__class__')|list }}",
-    "{{ ['']|map(attribute='__class__.__mro__')|first }}",
-    "{{ ['']|map('attr', '__class__')|list }}",
-    "{{ ['']|selectattr('__class__')|list }}",
-    "{{ ['b', 'a']|sort(attribute='__class__') }}",
-    "{{ ['b', 'a']|unique(attribute='__doc__')|list }}",
-    "{{ ['a']|join(attribute='__class__') }}",
-    "{{ ['a', 'b']|max(attribute='__class__') }}",
-    "{{ user|upper(name='attr') }}",
-    "{{ user|upper(value='x') }}",
-    "{{ user.upper }}",
-    "{{ user.format }}",
-    "{{ messages.append }}",
-    "{{ input.keys }}",
-    "{{ input.__class__ }}",
-    "{{ input.__init__.__globals__ }}",
-    "{{ '{0.__class__}'.format(user) }}",
-    "{{ '{0.__class__}'.format_map(input) }}",
-    "{{ '{0.__class__}'|format(user) }}",
-    "{{ '%s' % user.__class__ }}",
-    "{{ '%s' % user }}",
-    "{{ user|pprint }}",
-    "{{ 5 .real }}",
-    "{{ user is sameas user.__class__ }}",
-    "{{ user is filter }}",
-    "{{ (user if true else '').__class__ }}",
-    "{{ [].__class__.__base__ }}",
-    "{{ {}.__class__.__base__ }}",
-    "{{ ().__class__.__bases__[0] }}",
-]
-GLOBALS = [
-    "{{ cycler.__init__.__globals__.os.popen('id').read() }}",
-    "{{ joiner.__init__.__globals__ }}",
-    "{{ lipsum.__globals__['os'].popen('id').read() }}",
-    "{{ lipsum() }}",
-    "{{ cycler('a').next() }}",
-    "{{ namespace(a=1) }}",
-    "{{ dict(a=1) }}",
-    "{{ dict }}",
-    "{{ self }}",
-    "{{ self.__init__.__globals__ }}",
-    "{{ self._TemplateReference__context }}",
-    "{{ self._TemplateReference__context.environment }}",
-    "{{ super() }}",
-    "{{ caller() }}",
-    "{{ varargs }}",
-    "{{ environment }}",
-    "{{ context }}",
-    "{{ config }}",
-    "{{ request.application.__globals__ }}",
-    "{{ get_flashed_messages.__globals__ }}",
-    "{{ url_for.__globals__ }}",
-    "{{ __builtins__ }}",
-    "{{ __import__('os') }}",
-    "{{ resolve }}",
-    "{{ budget }}",
-    "{% for m in messages %}{{ loop }}{% endfor %}",
-    "{% for m in messages %}{{ loop._iterable }}{% endfor %}",
-    "{% for m in messages %}{{ loop.__class__ }}{% endfor %}",
-    "{% for m in messages %}{{ loop['__class__'] }}{% endfor %}",
-    "{% for m in messages %}{{ loop|attr('_iterable') }}{% endfor %}",
-    "{% for m in messages %}{{ loop.cycle('a') }}{% endfor %}",
-    "{% for m in messages %}{{ loop.changed(m) }}{% endfor %}",
-    "{% for m in messages %}{{ [loop]|list }}{% endfor %}",
-]
-LOADING = [
-    "{% include '/etc/passwd' %}",
-    "{% include ['a', 'b'] ignore missing %}",
-    "{% import 'os' as os %}",
-    "{% from 'os' import popen %}",
-    "{% extends 'x' %}",
-    "{% extends user %}",
-    "{% block a %}{{ self.a() }}{% endblock %}",
-    "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
-    "{% macro m() %}{% endmacro %}{{ m.__globals__ }}",
-    "{% call user() %}{% endcall %}",
-    "{% set x = 1 %}",
-    "{% set x %}{{ user }}{% endset %}",
-    "{% set n.x = 1 %}",
-    "{% with a = 1 %}{{ a }}{% endwith %}",
-    "{% filter upper %}x{% endfilter %}",
-    "{% autoescape true %}x{% endautoescape %}",
-    "{% do user.append(1) %}",
-    "{% debug %}",
-    "{% for m in messages recursive %}{{ loop(messages) }}{% endfor %}",
-    "{% for a.b in messages %}{% endfor %}",
-]
-ENDLESS = [
-    "{% for i in range(10**9) %}{% endfor %}",
-    "{% for i in range(1000000000) %}x{% endfor %}",
-    "{{ 'x' * 1000000000 }}",
-    "{{ 1000000000 * 'x' }}",
-    "{{ [0] * 1000000000 }}",
-    "{{ 9 ** 9 ** 9 }}",
-    "{{ 9**9**9 }}",
-    "{{ 1 / 0 }}",
-    "{{ 1e308 * 1e308 * 1e308 }}",
-    "{{ 'x'|center(1000000000) }}",
-    "{{ 'x'|indent(1000000000) }}",
-    "{{ '%1000000000d'|format(1) }}",
-    "{{ '%1000000000d' % 1 }}",
-    "{{ '{:1000000000}'.format(1) }}",
-    "{{ 'x'.ljust(1000000000) }}",
-    "{{ 1|round(-1000000000) }}",
-    "{{ 1.5|round(1000000000, 'ceil') }}",
-    "{{ user|list|slice(1000000000) }}",
-    "{{ user|batch(1000000000, 'x') }}",
-    "{{ lipsum(1000000000) }}",
-    "{{ messages|tojson(indent=1000000000) }}",
-    "{{ messages|map(attribute='role')|join(big) }}",
-    "{{ big|replace('x', big) }}",
-    "{{ big|replace('', big) }}",
-    "{{ 'a'" + "|replace('a', 'aaaaaaaaaa')" * 20 + " }}",
-    "{{ '\"'" + "|tojson" * 40 + " }}",
-    "{{ [" + "big, " * 2000 + "] }}",
-    "{{ [" + "big, " * 2000 + "]|length }}",
-    "{{ " + " ~ ".join(["big"] * 2000) + " }}",
-    "{{ " + " + ".join(["big"] * 40) + " }}",
-    "{{ [" + "messages, " * 500 + "]|join }}",
-    "{% for a in messages %}{% for b in messages %}{% for c in messages %}"
-    "{% endfor %}{% endfor %}{% endfor %}",
-    "{% for a in messages %}{% for b in messages %}{{ b.content }}{% endfor %}{% endfor %}",
-    "{% for a in big %}{% for b in big %}{% endfor %}{% endfor %}",
-    "{% for a in messages if big == big ~ 'x' %}{% endfor %}",
-    "{% for a in messages %}{% if 'y' in big %}{% endif %}{% endfor %}",
-    "{% for a in messages %}{% if 'y' is in big %}{% endif %}{% endfor %}",
-    "{% for a in messages %}{% if big[1:] %}{% endif %}{% endfor %}",
-    "{% for a in messages %}{% if big|upper %}{% endif %}{% endfor %}",
-    "{% for a in messages %}" * 30 + "{% endfor %}" * 30,
-    "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}",
-    "{{ " + "not " * 5000 + "1 }}",
-    "{{ " + " + ".join(["1"] * 5000) + " }}",
-    "{{ user" + ".a" * 5000 + " }}",
-    "{{ user" + "|upper" * 5000 + " }}",
-    "{{ " + "9" * 5000 + " }}",
-    "{% if 1 %}" * 5000 + "{% endif %}" * 5000,
-    "x" * 300_000,
-]
 
 
 @pytest.mark.parametrize("attack", [*ATTRIBUTES, *GLOBALS, *LOADING, *ENDLESS])
@@ -242,6 +92,11 @@ def test_what_templates_are_for_works(source: str, text: str) -> None:
     assert Template(source).render(DATA) == text
 
 
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return tiny_engine()
+
+
 HOSTILE = "{{ 7*7 }}{% for i in messages %}x{% endfor %}{# gone #} {{ ''.__class__ }}"
 
 
@@ -268,10 +123,10 @@ def test_an_instruction_shows_user_text_as_it_is(tmp_path: Path) -> None:
         Definition.load(tmp_path / "tone")
 
 
-def test_a_conversation_holds_user_text_and_documents_as_they_are(tiny_engine: Engine) -> None:
+def test_a_conversation_holds_user_text_and_documents_as_they_are(engine: Engine) -> None:
     document = Document(id="a", text=HOSTILE)
-    talk = tiny_engine.conversation([Message(role="user", content=HOSTILE)], [document])
-    text = tiny_engine.chat.tokenizer.decode(talk.ids)
+    talk = engine.conversation([Message(role="user", content=HOSTILE)], [document])
+    text = engine.chat.tokenizer.decode(list(talk.ids))
     assert text.count(HOSTILE) == 2 and documents_text([document]) in text
 
 
@@ -283,7 +138,7 @@ output: "{{ said }}|{{ done.text }}"
 """
 
 
-def test_a_chain_shows_user_text_as_it_is(tmp_path: Path, tiny_engine: Engine) -> None:
+def test_a_chain_shows_user_text_as_it_is(tmp_path: Path, engine: Engine) -> None:
     (tmp_path / "echo.yaml").write_text(CHAIN)
     chain = Chain.load(tmp_path / "echo.yaml", functions=None)
     given = RunInput(
@@ -292,14 +147,14 @@ def test_a_chain_shows_user_text_as_it_is(tmp_path: Path, tiny_engine: Engine) -
         inputs={"topic": HOSTILE},
     )
     said = f"{HOSTILE}|{HOSTILE}|{HOSTILE}"
-    assert chain.run(tiny_engine, given).output == f"{said}|{said}"
+    assert chain.run(engine, given).output == f"{said}|{said}"
 
 
 @pytest.mark.parametrize(
     "attack", ["{{ user.__class__ }}", "{% set x = 1 %}", "{{ lipsum() }}", "{{ self }}"]
 )
 def test_an_attack_in_a_chain_is_refused_or_fails(
-    attack: str, tmp_path: Path, tiny_engine: Engine
+    attack: str, tmp_path: Path, engine: Engine
 ) -> None:
     path = tmp_path / "echo.yaml"
     path.write_text(CHAIN.replace("{{ said }}", attack))
@@ -310,55 +165,16 @@ def test_an_attack_in_a_chain_is_refused_or_fails(
             documents=(Document(id="a", text="b"),),
             inputs={"topic": "c"},
         )
-        chain.run(tiny_engine, given)
+        chain.run(engine, given)
     assert type(caught.value).__module__ == "chains.errors"
 
 
-@pytest.mark.parametrize(
-    ("attack", "at"),
-    [
-        ("__import__('os').system('id') == 0", 0),
-        ("reply.text.__class__() == 1", 0),
-        ("''.__class__ == 1", 0),
-        ("reply == eval('1')", 9),
-        ("reply.p('a', 'b') > 0", 0),
-        ("reply.p(label='a') > 0", 0),
-        ("reply.p(x) > 0", 0),
-        ("reply.p(*x) > 0", 0),
-        ("reply.p('a')('b') > 0", 0),
-        ("9 ** 9 ** 9 > 1", 0),
-        ("1 == 'x' * 1000000000", 5),
-        ("[x for x in reply] == 1", 0),
-        ("(lambda: 1)() == 1", 0),
-        ("(x := 1) == 1", 0),
-        ("f'{reply}' == 'a'", 0),
-        ("reply[0] == 'a'", 0),
-        ("reply['__class__'] == 'a'", 0),
-        ("b'a' == reply", 0),
-        ("1j == reply", 0),
-        ("... == reply", 0),
-        ("{1: 2} == reply", 0),
-        ("reply in [x]", 10),
-        ("reply in x", 9),
-        ("reply is x", 0),
-        ("1 if reply else 2", 0),
-        ("await reply", 0),
-        ("yield", 0),
-        ("a; import os", 1),
-        ("import os", 0),
-        ("1" + "0" * 1000 + " == reply", 0),
-        ("9" * 1990 + " > 1", 0),
-        ("(" * 900 + "a" + ")" * 900, 0),
-        ("not " * 400 + "a", 0),
-        ("a" * 3000, 0),
-        ("a == 1\0", 0),
-    ],
-)
+@pytest.mark.parametrize(("attack", "at"), CONDITIONS)
 def test_an_attack_on_a_condition_is_refused_at_its_place(attack: str, at: int) -> None:
     with pytest.raises(ExpressionFault) as caught:
         parse(attack)
     assert 0 <= caught.value.at <= len(attack)
-    assert at == 0 or caught.value.at == at
+    assert caught.value.at == at
 
 
 @given(st.text(alphabet="abp.()[]'\"=<>!-+*not in,:{}01_ \\\n", max_size=60))
@@ -385,7 +201,7 @@ BILLION = "a: &a [x, x]\n" + "".join(
         ("a: !ruby/object:Gem {}\n", "1:4: the tag "),
         ("!!python/object/new:os.system ['id']\n", "the tag "),
         (BILLION, "an alias to a list or mapping"),
-        ("a: &a {b: *a}\n", "alias"),
+        ("a: [1, &b [2], {c: *b}]\n", "1:8: an alias"),
         ("a: &a {b: 1}\nc: {<<: *a}\n", "alias|merge key"),
         ("a: " + "[" * 3000 + "]" * 3000, "nested too deeply"),
     ],

@@ -153,7 +153,7 @@ def test_a_broken_or_foreign_index_is_made_again(folder: Path, cache: Path, kind
     if kind == "flipped":
         data[len(data) // 2] ^= 255
     broken = {"empty": b"", "cut": data[: len(data) // 2], "text": b"hello", "flipped": data}
-    kept.write_bytes(broken.get(kind, data))
+    kept.write_bytes(bytes(broken.get(kind, data)))
     if kind == "foreign":
         with zipfile.ZipFile(kept, "w") as archive:
             archive.writestr("manifest.json", '{"format": 1, "folder": "/other", "files": []}')
@@ -179,7 +179,8 @@ def pdf(path: Path, text: str, password: str = "") -> None:
         "<< /Type /Catalog /Pages 2 0 R >>",
         "<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
         "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R "
-        "/Resources << /Font << /F1 << /Type /Font /Subtype /Type1 /BaseFont /Helvetica >> >> >> >>",
+        "/Resources << /Font << /F1 "
+        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >> >> >> >>",
         f"<< /Length {len(stream)} >>\nstream\n{stream}\nendstream",
     ]
     body, places = "%PDF-1.4\n", []
