@@ -56,6 +56,27 @@ def test_a_template_too_deep_or_long_to_compile_is_a_fault(attack: str) -> None:
     Template(attack).check(SHAPE)  # whatever it finds, it raises nothing
 
 
+PIECES = st.sampled_from(
+    [
+        *("{{ ", " }}", "{% ", " %}", "{#", "#}", "if ", "for ", "in ", "endif", "endfor", "else"),
+        *("user", "input", "messages", "loop", "self", "x", "'a'", "1", "-1", "1.5", "[", "]", "("),
+        *(")", ".", "|", " ~ ", " + ", " * ", " % ", " == ", " is ", "defined", "upper", "join"),
+        *("map", "(attribute='role')", "replace", "[:1]", "{", "}", ":", ",", "not ", " and "),
+        *("set x = 1", "include 'a'", "raw", "endraw", "\n", "round", "tojson", "default('b')"),
+    ]
+)
+
+
+@given(st.lists(PIECES, max_size=14).map("".join))
+def test_any_text_is_a_template_or_a_template_fault(source: str) -> None:
+    for fault in Template(source).check(SHAPE):
+        assert 0 <= fault.offset <= len(source)
+    try:
+        assert not SECRET.search(Template(source).render(DATA))
+    except TemplateFault as fault:
+        assert 0 <= fault.offset <= len(source)
+
+
 def test_a_fault_names_its_place() -> None:
     [fault] = Template("a\n {% set x = 1 %}").check(SHAPE)
     assert (fault.offset, fault.message) == (
