@@ -50,7 +50,7 @@ class Template:
             return [TemplateFault(message, self._offset(error.lineno, r"\{[{%#]"))]
         except (TemplateError, *_UNCOMPILED) as error:
             return [TemplateFault(f"template: {error}")]
-        known = meta.find_undeclared_variables(tree)
+        known = self._undeclared
         faults = []
         for node in tree.find_all(nodes.Name):
             if node.ctx == "load" and node.name in known and node.name not in shape:
@@ -64,8 +64,7 @@ class Template:
     def paths(self) -> frozenset[tuple[str, ...]]:
         """The dotted names it reads, as tuples: `input.topic` is ("input", "topic")."""
         tree = parse(self.source)
-        known = meta.find_undeclared_variables(tree)
-        return frozenset(path for path, _ in _paths(tree, known))
+        return frozenset(path for path, _ in _paths(tree, self._undeclared))
 
     @cached_property
     def tested(self) -> frozenset[str]:
@@ -73,6 +72,10 @@ class Template:
         tests = parse(self.source).find_all(nodes.Test)
         found = (test.node for test in tests if test.name == "defined")
         return frozenset(node.name for node in found if isinstance(node, nodes.Name))
+
+    @cached_property
+    def _undeclared(self) -> set[str]:
+        return meta.find_undeclared_variables(metered(self.source))
 
     @cached_property
     def _compiled(self) -> Compiled:
@@ -91,14 +94,9 @@ class Template:
         except Refused as refused:
             offset = self._offset(refused.line, r"\{[{%]")
             raise TemplateFault(refused.message, offset) from None
-        except (
-            TemplateError,
-            TypeError,
-            ValueError,
-            ArithmeticError,
-            LookupError,
-            *_UNCOMPILED,
-        ) as error:
+        except TemplateFault:
+            raise
+        except Exception as error:  # Jinja's filters fail in any way on a value they don't expect
             raise TemplateFault(f"template: {error}", self._failed(error)) from error
         return "".join(pieces)
 

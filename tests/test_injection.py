@@ -51,9 +51,9 @@ def test_what_no_template_has_is_refused_when_it_is_loaded(attack: str) -> None:
     assert re.search("a template (can't|has no)|^template: ", fault.message)
 
 
-@pytest.mark.parametrize("attack", [a for a in ENDLESS if len(a) > 4000])
-def test_a_template_too_deep_or_long_to_compile_is_a_fault(attack: str) -> None:
-    Template(attack).check(SHAPE)  # whatever it finds, it raises nothing
+@pytest.mark.parametrize("attack", ENDLESS)
+def test_a_template_that_is_looked_at_raises_nothing(attack: str) -> None:
+    Template(attack).check(SHAPE)
 
 
 PIECES = st.sampled_from(
