@@ -27,6 +27,7 @@ from .commands import (
     interchange,
     intrinsics,
     learn,
+    retrieve,
     run,
 )
 from .commands.common import release
@@ -64,7 +65,10 @@ def _root(
     """Conversations as graphs, judged by intrinsics on the model's own KV cache."""
 
 
-for module in (demo, run, files, intrinsics, learn, calibrate, evaluate, interchange, bench):
+for module in (
+    *(demo, run, files, retrieve, intrinsics),
+    *(learn, calibrate, evaluate, interchange, bench),
+):
     module.register(app)
 
 

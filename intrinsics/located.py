@@ -183,7 +183,7 @@ def _plain(node: Any, seen: set[int]) -> Any:
         if id(node) in seen:
             raise _NotPlain("an alias to a list or mapping; write it out instead", *place)
         seen.add(id(node))
-        if node.tag.value is not None and not str(node.tag.value).startswith("tag:yaml.org"):
+        if node.tag.value is not None:
             raise _NotPlain(f"the tag {node.tag.value}; only plain YAML is read", *place)
         if isinstance(node, CommentedSeq):
             return [_plain_item(node[i], seen, node.lc.item(i)) for i in range(len(node))]

@@ -1,7 +1,7 @@
 """Jinja templates for texts: sandboxed, strict about names, checked when they are loaded.
 
 A template renders plain data into text and decides nothing. It can't load other templates or call
-into Python, and its text has a bounded length.
+into Python, and its text has a bounded length and a bounded price (sandbox.py).
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
-from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, meta, nodes
-from jinja2.exceptions import SecurityError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import Template as Compiled
+from jinja2 import TemplateError, TemplateSyntaxError, meta, nodes
 
 from .located import unknown
+from .sandbox import BUDGET, ENVIRONMENT, MAX_CHARACTERS, Budget, Refused, metered, parse
 
 Shape: TypeAlias = "Mapping[str, Shape | None]"
 """The names a template may use; below each, its own names, or None for whatever it holds."""
 
-MAX_CHARACTERS = 1_000_000
+_UNCOMPILED = (SyntaxError, RecursionError, MemoryError)  # Python's own limits
 
 
 class TemplateFault(Exception):
@@ -30,29 +30,6 @@ class TemplateFault(Exception):
     def __init__(self, message: str, offset: int = 0) -> None:
         self.message, self.offset = message, offset
         super().__init__(message)
-
-
-class _Environment(ImmutableSandboxedEnvironment):
-    intercepted_binops = frozenset(["*", "**"])
-
-    def getattr(self, obj: Any, attribute: str) -> Any:
-        """A key before a method of the same name: `{{ input.items }}` is the input `items`."""
-        if isinstance(obj, Mapping) and attribute in obj:
-            return obj[attribute]
-        return super().getattr(obj, attribute)
-
-    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        """Refuse products that could fill the memory."""
-        small = all(isinstance(x, int | float) and abs(x) < 1e6 for x in (left, right))
-        if not small or (operator == "**" and right > 8):
-            raise SecurityError(f"{operator} takes numbers below a million in a template")
-        return super().call_binop(context, operator, left, right)
-
-
-_ENVIRONMENT = _Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
-for _name in ("center", "format", "indent"):  # widths of a template's choice
-    del _ENVIRONMENT.filters[_name]
-_LOADING = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
 
 
 @dataclass(frozen=True)
@@ -64,18 +41,17 @@ class Template:
     def check(self, shape: Shape) -> list[TemplateFault]:
         """Everything wrong with it, given the names it may use."""
         try:
-            tree = _ENVIRONMENT.parse(self.source)
-            _ENVIRONMENT.compile(tree)
+            tree = parse(self.source)
+            _ = self._compiled
+        except Refused as refused:
+            return [TemplateFault(refused.message, self._offset(refused.line, r"\{[{%]"))]
         except TemplateSyntaxError as error:
             message = f"template: {error.message}"
             return [TemplateFault(message, self._offset(error.lineno, r"\{[{%#]"))]
-        except TemplateError as error:
+        except (TemplateError, *_UNCOMPILED) as error:
             return [TemplateFault(f"template: {error}")]
-        faults = [
-            TemplateFault("a template can't load another one", self._offset(node.lineno, r"\{%"))
-            for node in tree.find_all(_LOADING)
-        ]
-        known = meta.find_undeclared_variables(tree)
+        known = self._undeclared
+        faults = []
         for node in tree.find_all(nodes.Name):
             if node.ctx == "load" and node.name in known and node.name not in shape:
                 message = unknown("template variable", node.name, shape)
@@ -87,36 +63,40 @@ class Template:
     @cached_property
     def paths(self) -> frozenset[tuple[str, ...]]:
         """The dotted names it reads, as tuples: `input.topic` is ("input", "topic")."""
-        tree = _ENVIRONMENT.parse(self.source)
-        known = meta.find_undeclared_variables(tree)
-        return frozenset(path for path, _ in _paths(tree, known))
+        tree = parse(self.source)
+        return frozenset(path for path, _ in _paths(tree, self._undeclared))
 
     @cached_property
     def tested(self) -> frozenset[str]:
         """The names it asks about with `is defined`."""
-        tests = _ENVIRONMENT.parse(self.source).find_all(nodes.Test)
+        tests = parse(self.source).find_all(nodes.Test)
         found = (test.node for test in tests if test.name == "defined")
         return frozenset(node.name for node in found if isinstance(node, nodes.Name))
 
+    @cached_property
+    def _undeclared(self) -> set[str]:
+        return meta.find_undeclared_variables(metered(self.source))
+
+    @cached_property
+    def _compiled(self) -> Compiled:
+        return ENVIRONMENT.from_string(metered(self.source))
+
     def render(self, names: Mapping[str, Any]) -> str:
-        """The text. Raises: TemplateFault: a value is missing, or the text grew too long."""
+        """The text. Raises: TemplateFault: a value is missing, or it takes too much."""
         pieces: list[str] = []
         size = 0
         try:
-            for piece in _ENVIRONMENT.from_string(self.source).generate(names):
+            for piece in self._compiled.generate({**names, BUDGET: Budget()}):
                 pieces.append(piece)
                 size += len(piece)
                 if size > MAX_CHARACTERS:
                     raise TemplateFault(f"the text grew beyond {MAX_CHARACTERS} characters")
-        except (
-            TemplateError,
-            TypeError,
-            ValueError,
-            ArithmeticError,
-            LookupError,
-            RecursionError,
-            MemoryError,
-        ) as error:
+        except Refused as refused:
+            offset = self._offset(refused.line, r"\{[{%]")
+            raise TemplateFault(refused.message, offset) from None
+        except TemplateFault:
+            raise
+        except Exception as error:  # Jinja's filters fail in any way on a value they don't expect
             raise TemplateFault(f"template: {error}", self._failed(error)) from error
         return "".join(pieces)
 

@@ -61,6 +61,7 @@ def test_every_import_is_the_standard_library_or_a_declared_dependency() -> None
     declared = {re.split(r"[^\w-]", line)[0] for line in project["dependencies"]}
     declared |= {"tokenizers", "huggingface_hub", "pydantic_core"}  # parts of declared ones
     declared |= {"peft", "matplotlib"}  # the extra `bench`: what `chains bench` compares and draws
+    declared |= {"pypdf"}  # the extra `pdf`
     known = declared | set(sys.stdlib_module_names) | set(PACKAGES)
     unknown = {shown(path): absolute_imports(path) - known for path in SOURCES}
     assert {path: names for path, names in unknown.items() if names} == {}

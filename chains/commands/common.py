@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from ..cache import cache_directory as cache_directory
 from ..errors import InputError
 
 if TYPE_CHECKING:
@@ -74,11 +75,6 @@ def release() -> str:
         return version("alora-chains")
     except PackageNotFoundError:  # run from a checkout that is not installed
         return "0.1.0"
-
-
-def cache_directory() -> Path:
-    """Where the converted base model and the console's history are kept, as XDG has it."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "alora-chains"
 
 
 def load_engine(

@@ -20,7 +20,7 @@ from chains.cli import main
 from intrinsics.kv import Segment
 
 COMMANDS = [
-    *("demo", "run", "validate", "graph", "intrinsics", "check"),
+    *("demo", "run", "validate", "graph", "retrieve", "intrinsics", "check"),
     *("train", "eval", "calibrate", "bench"),
 ]
 RAG = {
