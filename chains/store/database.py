@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import (
@@ -25,6 +25,7 @@ from ..errors import (
 from .schema import APPLICATION, LATEST, migrate
 from .values import Missing
 
+_HEADER = b"SQLite format 3\0"
 _OLDEST_SQLITE = (3, 37, 0)  # STRICT tables
 
 
@@ -81,7 +82,8 @@ class Database:
     def return_space(self) -> None:
         """Give what was freed back to the disk. Raises: StoreError."""
         with self._lock, translated(self.path):
-            self.connection.execute("PRAGMA incremental_vacuum").fetchall()
+            # `execute` would take one step, which is one page
+            self.connection.executescript("PRAGMA incremental_vacuum")
             self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
@@ -108,6 +110,10 @@ def _check_path(path: Path, create: bool) -> None:
         raise StoreMissing(f"{path}: there is no folder {path.parent}; make it first")
     if not create and not path.exists():
         raise StoreMissing(f"{path}: there is no such file; `chains run --record` makes one")
+    with suppress(OSError), path.open("rb") as file:  # what can't be read, SQLite will say
+        start = file.read(len(_HEADER))
+        if start and start != _HEADER:  # SQLite would take a file of a few bytes for an empty one
+            raise NotAStore(f"{path}: not an SQLite database; name another file")
 
 
 def _connect(path: Path, create: bool, read_only: bool, busy: float) -> sqlite3.Connection:

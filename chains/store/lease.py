@@ -16,7 +16,7 @@ import os
 import time
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,9 @@ class Leases:
         self._held.add(file)
         try:
             told = {"pid": os.getpid(), "since": time.time()}
-            os.ftruncate(file, 0)
-            os.pwrite(file, json.dumps(told).encode(), 0)
+            with suppress(OSError):  # a full disk: the lock holds without it
+                os.ftruncate(file, 0)
+                os.pwrite(file, json.dumps(told).encode(), 0)
             yield
         finally:
             if file in self._held:  # not in a child, where it is closed

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 
-from ..errors import StoreRequestError
+from ..errors import NotStorable, StoreRequestError
 from .values import Blobs, fetcher, pack, unpack, write_blobs
 
 ROOT = ""
@@ -27,14 +27,16 @@ class StoredMessage:
 
     @cached_property
     def hash(self) -> str:
-        """64 hexadecimal digits; equal for equal messages with an equal past."""
+        """64 hexadecimal digits; equal for equal messages with an equal past.
+
+        Raises: NotStorable: the content is not text; StoreRequestError: the parent is no hash.
+        """
+        try:
+            texts = self.role.encode(), self.content.encode()
+        except UnicodeEncodeError as error:
+            raise NotStorable(f"a message is not text at character {error.start}") from None
         found = sha256()
-        for part in (
-            as_bytes(self.parent),
-            self.role.encode(),
-            self.content.encode(),
-            pack_ids(self.token_ids),
-        ):
+        for part in (as_bytes(self.parent), *texts, pack_ids(self.token_ids)):
             found.update(struct.pack("<Q", len(part)))  # else "ab" + "c" would equal "a" + "bc"
             found.update(part)
         return found.hexdigest()

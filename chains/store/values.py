@@ -45,9 +45,10 @@ def pack(value: JsonValue, blobs: Blobs) -> str:
         text = _text(_without_long(value, blobs, 0))
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(step) for step in first["loc"]) or "the value"
+        place = ".".join(str(step) for step in first["loc"][1::2]) or "the value"  # between: kinds
         raise NotStorable(
-            f"{place}: {first['msg']}; it is {first['input']!r:.80}; give plain JSON values"
+            f"{place}: {first['msg']}; it is a {type(first['input']).__name__}; "
+            "give plain JSON values"
         ) from None
     except (ValueError, RecursionError) as error:
         raise NotStorable(f"not JSON: {error}; give plain JSON values") from None
