@@ -28,13 +28,14 @@ from .commands import (
     intrinsics,
     learn,
     run,
+    runs,
 )
 from .commands.common import release
-from .errors import ChainDefinitionError, ChainError, InputError
+from .errors import ChainDefinitionError, ChainError, InputError, StoreMissing, StoreRequestError
 
 WRONG_USE, FAILED, INTERRUPTED = 2, 1, 130
 _WRONG = (ConversationError, DataError, DefinitionError, RequestError)
-_WRONG_CHAIN = (ChainDefinitionError, InputError)
+_WRONG_CHAIN = (ChainDefinitionError, InputError, StoreMissing, StoreRequestError)
 
 app = typer.Typer(
     name="chains",
@@ -64,7 +65,7 @@ def _root(
     """Conversations as graphs, judged by intrinsics on the model's own KV cache."""
 
 
-for module in (demo, run, files, intrinsics, learn, calibrate, evaluate, interchange, bench):
+for module in (demo, run, runs, files, intrinsics, learn, calibrate, evaluate, interchange, bench):
     module.register(app)
 
 
