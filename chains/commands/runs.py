@@ -83,15 +83,16 @@ def runs(
     if as_json:
         print_json({"runs": [{**one.to_dict(), "held_by": pid} for one, pid in found]})
         return
-    table = _table("run", "chain", "status", "changed", "records", "forked from")
+    table = _table("run", "chain", "status", "changed", "records", "fork of")
+    table.columns[0].no_wrap = True  # it is there to be copied
     for one, pid in found:
         table.add_row(
-            Text(one.run_id, "bold", overflow="fold"),
+            Text(one.run_id, "bold"),
             one.chain,
             _status(one, pid),
             ago(time.time() - one.updated),
             f"{one.records:,}",
-            f"{one.parent} @{one.forked_at}" if one.parent else "",
+            f"{one.parent[-8:]} @{one.forked_at}" if one.parent else "",
         )
     _print(table if found else Text("no runs"))
 

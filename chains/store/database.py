@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import threading
 import time
@@ -36,6 +37,7 @@ class Database:
         self.path, self.read_only = path, read_only
         self.connection = connection
         self._lock = threading.RLock()
+        self._process = os.getpid()
 
     @staticmethod
     def open(path: Path, *, create: bool, read_only: bool, busy_seconds: float) -> Database:
@@ -69,6 +71,8 @@ class Database:
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
+        if os.getpid() != self._process:
+            raise StoreError(f"{self.path}: opened before a fork; open it again in the child")
         with self._lock, translated(self.path):
             self.connection.execute(begin)
             try:
@@ -88,6 +92,8 @@ class Database:
 
     def close(self) -> None:
         """Put everything into the one file, and let go of it; again is fine."""
+        if os.getpid() != self._process:
+            return  # SQLite's connections are not to be touched in a child; the parent closes it
         with self._lock:
             try:
                 if not self.read_only:

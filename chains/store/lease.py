@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ..errors import RunIsHeld, StoreReadOnly
+from ..errors import RunIsHeld, StoreError, StoreReadOnly
 
 _TRIES, _PAUSE_SECONDS = 5, 0.01  # who looks whether a run is held has the lock for a moment
 
@@ -80,9 +80,14 @@ class Leases:
                     f"{path}: cannot be made ({error.strerror}), so run {run_id} can't be held; "
                     "check the permissions of the folder"
                 ) from error
-            if _lock(file, path):
+            locked = False
+            try:
+                locked = _lock(file, path)
+            finally:
+                if not locked:
+                    os.close(file)
+            if locked:
                 return file
-            os.close(file)
             if not last:
                 time.sleep(_PAUSE_SECONDS)
         told = _told(path)
@@ -99,6 +104,10 @@ def _lock(file: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(file), path.stat())
     except (BlockingIOError, FileNotFoundError):
         return False
+    except OSError as error:
+        raise StoreError(
+            f"{path}: cannot be locked ({error.strerror}); keep the store on a local disk"
+        ) from error
 
 
 def _told(path: Path) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def test_runs_are_listed(
     one = in_json(capsys, "runs", "--record", record, "--chain", "guarded", "--limit", "1")
     assert [one["run_id"] for one in one["runs"]] == [three[1]]
     table = " ".join(told(capsys, "runs", "--record", record).split())
-    assert "clarify waiting 0 s ago 1" in table or "clarify waiting" in table
+    assert "clarify waiting" in table
 
 
 def test_a_run_without_its_process_is_shown_as_interrupted(

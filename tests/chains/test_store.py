@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,39 @@ def test_every_statement_of_sql_is_a_constant() -> None:
                 by_name = isinstance(first, ast.Name) and first.id in ("statement", "begin")
                 assert isinstance(first, ast.Constant) or by_name, f"{path.name}:{node.lineno}"
     assert found > 30
+
+
+@pytest.mark.parametrize("text", ["'; DROP TABLE runs; --", '"', "%", "a\x00b", "\u2028", "?1"])
+def test_text_never_becomes_sql(store: Store, text: str) -> None:
+    run_id = store.create(text, text, {text: text}, {text: 1})
+    with store.lease(run_id) as run:
+        run.append(Entry(text, {text: text}, text, text, messages=(StoredMessage(text, text),)))
+        run.ask(text, node=text)
+    [record, _] = store.records(run_id)
+    assert (record.kind, record.payload, record.node) == (text, {text: text}, text)
+    assert [one.run_id for one in store.runs(chain=text)] == [run_id]
+    assert store.answer(run_id, text).answer == text
+    with pytest.raises(UnknownRun):
+        store.run(text)
+
+
+def test_the_example_in_the_docstring_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = textwrap.dedent(str(package.__doc__).split("process:\n")[1])
+    names: dict[str, Any] = dict(vars(package))
+    exec(compile(code, "example", "exec"), names)
+    assert names["answer"] == "the one at the harbour"
+    with Store.open("runs.db") as store:
+        assert [run.status for run in store.runs()] == ["stopped", "finished"]
+        [*_, last] = store.records(names["run_id"])
+        assert last.head is not None
+        assert [one.content for one in store.messages(last.head)] == ["Is it open?", "Until six."]
+        assert store.check() == []
+
+
+def test_public_names_exist_once() -> None:
+    assert len(set(package.__all__)) == len(package.__all__)
+    assert all(hasattr(package, name) for name in package.__all__)
 
 
 def test_nothing_is_rebuilt_from_a_pickle_or_an_import_path() -> None:

@@ -66,11 +66,19 @@ print("done")
 """
 FORK = """
 import os, sys, time
+from chains.errors import StoreError
 from chains.store import Store
-with Store.open(sys.argv[1]).lease(sys.argv[2]):
+store = Store.open(sys.argv[1])
+with store.lease(sys.argv[2]) as run:
     child = os.fork()
     if child == 0:
-        time.sleep(600)
+        try:
+            run.append()
+        except StoreError as error:
+            assert "opened before a fork" in str(error)
+            store.close()
+            time.sleep(600)
+        os._exit(1)
     print(child, flush=True)
     time.sleep(600)
 """
@@ -168,6 +176,7 @@ def test_a_child_does_not_keep_the_lease_of_its_dead_parent(path: Path) -> None:
             process.wait()
             with store.lease(run_id) as run:
                 run.append(Entry("mine"))
+        os.kill(child, 0)  # it has lived on all the while
     finally:
         os.kill(child, signal.SIGKILL)
         process.communicate()
