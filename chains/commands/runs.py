@@ -83,14 +83,14 @@ def runs(
     if as_json:
         print_json({"runs": [{**one.to_dict(), "held_by": pid} for one, pid in found]})
         return
-    table = _table("run", "chain", "status", "changed", "records", "fork of")
+    table = _table("run", "chain", "status", "age", "records", "fork of")
     table.columns[0].no_wrap = True  # it is there to be copied
     for one, pid in found:
         table.add_row(
             Text(one.run_id, "bold"),
             one.chain,
             _status(one, pid),
-            ago(time.time() - one.updated),
+            age(time.time() - one.updated),
             f"{one.records:,}",
             f"{one.parent[-8:]} @{one.forked_at}" if one.parent else "",
         )
@@ -172,15 +172,17 @@ def prune(
     """
     if older_than is None and keep is None and not status:
         raise typer.BadParameter("say which runs: --older-than, --status or --keep")
-    age = None if older_than is None else seconds(older_than)
+    oldest = None if older_than is None else seconds(older_than)
     wanted = statuses(status) if status else ENDED
     with Store.open(record, create=False) as store:
-        told = store.prune(older_than=age, status=wanted, keep=keep or 0, dry_run=dry_run)
+        told = store.prune(older_than=oldest, status=wanted, keep=keep or 0, dry_run=dry_run)
     if as_json:
         print_json(told.to_dict())
         return
     for run in told.runs:
-        _print(Text(f"{run.run_id}  {run.chain}  {run.status}  {ago(time.time() - run.updated)}"))
+        _print(
+            Text(f"{run.run_id}  {run.chain}  {run.status}  {age(time.time() - run.updated)} old")
+        )
     for run_id, why in told.kept.items():
         _print(Text(f"{run_id}  stays: {why}", "bright_black"))
     done = "would be deleted" if dry_run else "deleted"
@@ -192,12 +194,12 @@ def prune(
     )
 
 
-def ago(age: float) -> str:
-    """An age in its greatest unit: `3 h ago`."""
+def age(passed: float) -> str:
+    """Seconds in their greatest unit: `3 h`."""
     for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
-        if age >= size:
-            return f"{age // size:.0f} {unit} ago"
-    return f"{max(age, 0):.0f} s ago"
+        if passed >= size:
+            return f"{passed // size:.0f} {unit}"
+    return f"{max(passed, 0):.0f} s"
 
 
 def shortened(payload: Any) -> str:
