@@ -18,6 +18,7 @@ import pytest
 
 from chains.errors import RunIsHeld
 from chains.store import Entry, Store
+from chains.store.lease import _lock
 
 KILLS = 30
 APPEND = """
@@ -204,6 +205,18 @@ def test_of_many_threads_one_at_a_time_holds_a_run(path: Path) -> None:
             thread.join()
         assert most == [1]
         assert store.run(run_id).records == done[0] > 0
+
+
+def test_a_lock_on_a_file_that_was_removed_meanwhile_is_none(path: Path) -> None:
+    run_id = created(path)
+    place = path.with_name(f"{path.name}-lease-{run_id}")
+    with Store.open(path) as store:
+        with store.lease(run_id):
+            late = os.open(place, os.O_RDWR)  # waits its turn, while the holder ends
+        assert not _lock(late, place)
+        with store.lease(run_id):
+            assert not _lock(late, place)
+        os.close(late)
 
 
 def test_threads_share_a_store(path: Path) -> None:
