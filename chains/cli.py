@@ -29,13 +29,14 @@ from .commands import (
     learn,
     retrieve,
     run,
+    runs,
 )
 from .commands.common import release
-from .errors import ChainDefinitionError, ChainError, InputError
+from .errors import ChainDefinitionError, ChainError, InputError, StoreMissing, StoreRequestError
 
 WRONG_USE, FAILED, INTERRUPTED = 2, 1, 130
 _WRONG = (ConversationError, DataError, DefinitionError, RequestError)
-_WRONG_CHAIN = (ChainDefinitionError, InputError)
+_WRONG_CHAIN = (ChainDefinitionError, InputError, StoreMissing, StoreRequestError)
 
 app = typer.Typer(
     name="chains",
@@ -66,7 +67,7 @@ def _root(
 
 
 for module in (
-    *(demo, run, files, retrieve, intrinsics),
+    *(demo, run, runs, files, retrieve, intrinsics),
     *(learn, calibrate, evaluate, interchange, bench),
 ):
     module.register(app)
