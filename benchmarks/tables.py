@@ -24,7 +24,7 @@ STAGES = ("prefill", "turns", "intrinsics")
 SPLITS = {  # what each test split is, beside the plain "test"
     "test_documents": "behind a passage",
     "test_alarming": "pairs that sound alike",
-    "test_talks": "over several turns",
+    "test_talks": "pairs in the same words",
     "hard_test": "SQuAD 2.0's adversarial ones",
 }
 

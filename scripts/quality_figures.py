@@ -25,12 +25,12 @@ def reliability(found: Told, path: Path) -> None:
     curves = {name: told["curves"] for name, told in found.items() if told["curves"]}
     rows = math.ceil(len(curves) / COLUMNS)
     figure = _figure(3.1 * COLUMNS, 3.5 * rows)
-    panels = figure.subplots(rows, COLUMNS, squeeze=False).flat
+    panels = list(figure.subplots(rows, COLUMNS, squeeze=False).flat)
     for panel, (name, told) in zip(panels, curves.items(), strict=False):
         ece = found[name]["judges"]["shipped"]["splits"]["test"]["ece"]
         _diagram(panel, told["reliability"])
         panel.set_title(f"{name}\nECE {ece:.3f}", loc="left", fontsize=10, color=INK)
-    for panel in panels:  # those that are left over
+    for panel in panels[len(curves) :]:
         panel.set_axis_off()
     figure.supxlabel("probability of the label that was found", color=MUTED, fontsize=9)
     figure.supylabel("share right, 95 % interval", color=MUTED, fontsize=9)

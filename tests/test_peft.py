@@ -144,7 +144,9 @@ def test_our_gradients_are_those_of_peft(tmp_path: Path, architecture: str, plac
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["safety", "answerability", "certainty"])
+@pytest.mark.parametrize(
+    "name", ["safety", "answerability", "certainty", "context_relevance", "jailbreak"]
+)
 def test_a_shipped_verdict_can_be_recomputed_with_peft(
     engine: Engine, plain_network: Any, name: str
 ) -> None:
