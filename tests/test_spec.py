@@ -11,8 +11,9 @@ from intrinsics.catalogue import Catalogue
 from intrinsics.errors import DefinitionError, RequestError
 from intrinsics.library import library_path
 from intrinsics.messages import Document, Message
+from intrinsics.sandbox import MAX_CHARACTERS
 from intrinsics.spec import Definition
-from intrinsics.template import MAX_CHARACTERS, Template, TemplateFault
+from intrinsics.template import Template, TemplateFault
 
 GOOD = """\
 name: tone
