@@ -78,9 +78,10 @@ def model_card(
 
 
 def results(card: str) -> dict[str, tuple[float, str]]:
-    """The figures on the test data in a card: the column "test" of the first table of Results.
+    """The figures on the test data in a card: the first row "test" of the first table of Results.
 
-    Each is its value and the text of its cell, which has the interval. {} where there is none.
+    Its columns are named after the metrics. Each figure is its value and the text of its cell,
+    which has the interval. {} where there is none.
     """
     _, _, section = card.partition("\n## Results\n")
     section = section.partition("\n## ")[0]
@@ -90,14 +91,14 @@ def results(card: str) -> dict[str, tuple[float, str]]:
     heads, *rows = [
         [cell.strip() for cell in row.strip()[1:-1].split("|")] for row in _lines(table[0])
     ]
-    if "test" not in heads:
+    row = next((cells for cells in rows if re.match(r"test\b", cells[0])), [])
+    if len(row) != len(heads):
         return {}
     found = {}
-    for cells in rows:
-        cell = cells[heads.index("test")] if len(cells) == len(heads) else ""
+    for name, cell in zip(heads, row, strict=True):
         number = re.match(r"-?\d+(\.\d+)?", cell)
-        if cells[0] in _METRICS and number is not None:
-            found[cells[0]] = float(number[0]), cell
+        if name in _METRICS and number is not None:
+            found[name] = float(number[0]), cell
     return found
 
 

@@ -163,8 +163,10 @@ def test_a_card_is_kept_with_its_pictures_or_else_says_what_is_not_known(
 def test_an_export_is_what_was_there_and_says_what_is_open(tiny: Engine, tmp_path: Path) -> None:
     directory = write_intrinsic(tiny, tmp_path, "judge", instruction="Is it so?")
     (directory / "CARD.md").write_text(
-        "# judge\n\n## Results\n\n| | test | base |\n|---|---|---|\n| n | 9 | 9 |\n"
-        "| accuracy | 0.900 (0.800 to 0.950) | 0.5 |\n| AUROC | undefined | 0.5 |\n\n## Data\n"
+        "# judge\n\n## Results\n\n| split (n) | | accuracy | AUROC |\n|---|---|---|---|\n"
+        "| hard_test (9) | **shipped** | 0.5 | 0.5 |\n"
+        "| test (9) | **shipped** | 0.900 (0.800 to 0.950) | undefined |\n"
+        "| test (9) | base model asked | 0.5 | 0.5 |\n\n## Data\n"
     )
     (directory / "train.jsonl").write_text("stays at home")
     definition = Definition.load(directory)
