@@ -14,7 +14,8 @@ from intrinsics.spec import Definition
 from .expression import Ref, Tree, refs
 from .flowcheck import FlowCheck
 from .functions import Callables
-from .model import END, LOCAL, RESERVED, ChainModel, Check, Parallel, SubChain
+from .guardcheck import guard_faults, uncaught
+from .model import END, LOCAL, RESERVED, ChainModel, Check, Parallel, SubChain, guards_of
 from .nodecheck import NodeCheck, Reads
 from .parsing import ExpressionFault
 from .places import Places
@@ -74,20 +75,23 @@ class _Checker:
 
     def _intrinsics(self) -> Iterator[Fault]:
         for at, node in self.model.parts():
-            if not isinstance(node, Check):
-                continue
-            for intrinsic, arguments in node.intrinsics.items():
-                loc: Loc = (*at, intrinsic)
-                try:
-                    definition = self.catalogue.get(intrinsic)
-                except RequestError as error:
-                    yield self.places.fault(loc, str(error))
-                    continue
-                except DefinitionError as error:
-                    yield from error.faults
-                    continue
-                self.definitions[intrinsic] = definition
-                yield from self._arguments(loc, definition, arguments)
+            for index, guard in enumerate(guards_of(node)):
+                place: Loc = (*at, "guards", index, "check")
+                yield from self._intrinsic(place, guard.check, guard.arguments)
+            if isinstance(node, Check):
+                for name, arguments in node.intrinsics.items():
+                    yield from self._intrinsic((*at, name), name, arguments)
+
+    def _intrinsic(self, loc: Loc, name: str, arguments: Mapping[str, str]) -> Iterator[Fault]:
+        try:
+            definition = self.catalogue.get(name)
+        except RequestError as error:
+            yield self.places.fault(loc, str(error))
+        except DefinitionError as error:
+            yield from error.faults
+        else:
+            self.definitions[name] = definition
+            yield from self._arguments(loc, definition, arguments)
 
     def _arguments(
         self, loc: Loc, definition: Definition, given: Mapping[str, str]
@@ -114,6 +118,10 @@ class _Checker:
         for name, node in self.model.nodes.items():
             reads = self._reads(name, f"{name!r}", itself=False)
             yield from check.faults(("nodes", name, node.kind), node, reads)
+        for loc, node in self.model.parts():
+            reads = self._reads(str(loc[1]), f"{loc[1]!r}", itself=False)
+            yield from guard_faults(self.places, self.definitions, loc, node, reads)
+        yield from uncaught(self.model, self.places)
 
     def _conditions(self) -> Iterator[Fault]:
         for index, edge in enumerate(self.model.flow):

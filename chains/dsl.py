@@ -38,7 +38,7 @@ from .handles import Budget as Budget
 from .handles import Node as Node
 from .handles import Operand, Path
 from .handles import Verdict as Verdict
-from .kinds import Failed, Join
+from .kinds import Failed, Guard, Join, Stage
 from .model import END as END_NAME
 from .model import (
     PYTHON_TYPES,
@@ -69,6 +69,20 @@ def turn(prompt: str | None = None, **sampling: Any) -> Node:
     return _node(Turn, prompt=prompt, **sampling)
 
 
+def guard(at: Stage, check: str, **values: Any) -> Guard:
+    """A guard for the `guards` of a turn or of retrieve; see `chains.kinds.Guard`.
+
+    Raises: ChainDefinitionError: values that it can't have.
+    """
+    try:
+        return Guard(at=at, check=check, **values)
+    except ValidationError as error:
+        place = caller()
+        raise ChainDefinitionError(
+            [place.fault(_words(one, Guard)) for one in error.errors()]
+        ) from None
+
+
 def check(*intrinsics: str, arguments: dict[str, dict[str, str]] | None = None) -> Node:
     """Intrinsics judge the conversation, in one fan-out; `arguments` are those of each."""
     given = arguments or {}
@@ -94,9 +108,11 @@ def function(call: Callable[..., Any], **arguments: Operand) -> Node:
     return Node(None, caller(), call, arguments)
 
 
-def retrieve(folder: str, query: str = "{{ user }}", *, top: int = 3) -> Node:
+def retrieve(
+    folder: str, query: str = "{{ user }}", *, top: int = 3, guards: Iterable[Guard] = ()
+) -> Node:
     """The best passages of a folder become documents of the conversation."""
-    return _node(Retrieve, folder=folder, query=query, top=top)
+    return _node(Retrieve, folder=folder, query=query, top=top, guards=tuple(guards))
 
 
 def parallel(*, join: Join = "all", **branches: Node) -> Node:
@@ -162,6 +178,8 @@ def _node(kind: type[NodeModel], **values: Any) -> Node:
 
 def _words(error: Mapping[str, Any], kind: type[BaseModel]) -> str:
     name = ".".join(str(step) for step in error["loc"])
+    if not name:
+        return str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         return unknown("argument", name, kind.model_fields)
     return f"{name}: {error['msg']}; it is {error['input']!r}"

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from .kinds import Reaction, Stage
 from .model import ErrorKind
 
 LedgerData: TypeAlias = dict[str, int | float | None]
@@ -59,6 +60,22 @@ class VerdictReached(_Event):
     value: str | bool | int | float
     distribution: dict[str, float]
     ledger: LedgerData
+
+
+class GuardTripped(_Event):
+    """A guard has found what it guards against, with probability `p`; `then` is what follows.
+
+    `p` is None where it could not judge, for the reason `error`.
+    """
+
+    event: Literal["guard_tripped"] = "guard_tripped"
+    node: str
+    guard: str
+    stage: Stage
+    label: str
+    p: float | None
+    then: Reaction
+    error: str | None = None
 
 
 class Asked(_Event):
@@ -174,6 +191,7 @@ Event: TypeAlias = Annotated[
     | NodeStarted
     | Token
     | VerdictReached
+    | GuardTripped
     | Asked
     | NodeFinished
     | NodeFailed

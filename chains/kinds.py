@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from .expression import Operand, Ref
 
@@ -13,6 +14,16 @@ if TYPE_CHECKING:
 
 Join: TypeAlias = Literal["all", "any", "first"]
 Failed: TypeAlias = Literal["raise", "keep", "drop"]
+Stage: TypeAlias = Literal["input", "documents", "sentence", "reply"]
+Reaction: TypeAlias = Literal["refuse", "replace", "again", "ask", "go", "drop", "pass"]
+REACTIONS: Mapping[Stage, tuple[Reaction, ...]] = {
+    "input": ("refuse", "replace", "ask", "go", "pass"),
+    "documents": ("drop", "go", "pass"),
+    "sentence": ("refuse", "replace", "again", "go", "pass"),
+    "reply": ("refuse", "replace", "again", "ask", "go", "pass"),
+}
+"""What can be done where: before anything is said there is nothing to say again."""
+REFUSAL = "I can't help with that."
 
 
 class Data(BaseModel):
@@ -51,6 +62,45 @@ class NodeData(Data):
 LIMITS = tuple(NodeData.model_fields)
 
 
+class Guard(Data):
+    """An intrinsic that trips where the probability of `label` is above `above`.
+
+    `at` says when it judges: "input" beside the first tokens of a reply, which nobody sees before
+    the verdict; "sentence" after each sentence of it, "reply" the whole, both before they are
+    shown; "documents" each passage that was found.
+    `then` says what a trip does. "refuse" and "replace": `text` stands in the reply's place.
+    "again": back to the last good sentence, or to the beginning, and on with another seed,
+    `at_most` times. "ask": `text` is a question to a human; "yes" lets the reply pass, any other
+    answer stands in its place. "go": the node fails by "guard", for an error edge. "drop": the
+    passage is left out. "pass": it is only told.
+    A guard that can't judge counts as tripped, unless it is `optional`.
+    """
+
+    at: Stage
+    check: str = Field(min_length=1)
+    arguments: dict[str, str] = {}
+    label: str = Field(min_length=1)
+    above: float = Field(default=0.5, ge=0, lt=1)
+    then: Reaction
+    text: str | None = Field(default=None, min_length=1)
+    at_most: int = Field(default=2, ge=1, le=100)
+    optional: bool = False
+
+    @model_validator(mode="after")
+    def _suits(self) -> Guard:
+        allowed = REACTIONS[self.at]
+        if self.then not in allowed:
+            known = ", ".join(allowed)
+            raise ValueError(f"a guard at {self.at!r} can't {self.then!r}; it can {known}")
+        if self.then in ("replace", "ask") and self.text is None:
+            raise ValueError(f"{self.then!r} needs a 'text'")
+        if self.text is not None and self.then not in ("refuse", "replace", "ask"):
+            raise ValueError(f"{self.then!r} says nothing; drop 'text'")
+        if "at_most" in self.model_fields_set and self.then != "again":
+            raise ValueError(f"{self.then!r} happens once; drop 'at_most'")
+        return self
+
+
 class Turn(NodeData):
     """The base model replies; its reply becomes an assistant message.
 
@@ -64,6 +114,14 @@ class Turn(NodeData):
     top_p: float = Field(default=1.0, gt=0, le=1)
     seed: int = Field(default=0, ge=0, lt=2**62)
     stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    guards: tuple[Guard, ...] = ()
+
+    @field_validator("guards")
+    @classmethod
+    def _of_a_turn(cls, guards: tuple[Guard, ...]) -> tuple[Guard, ...]:
+        if any(guard.at == "documents" for guard in guards):
+            raise ValueError("a guard at 'documents' belongs to a retrieve node")
+        return guards
 
 
 class Check(NodeData):
@@ -98,13 +156,22 @@ class Function(NodeData):
 class Retrieve(NodeData):
     """The `top` passages of a folder that share the rarest words with `query` (BM25).
 
-    They become documents of the conversation; those it has already are not added again.
+    They become documents of the conversation; those it has already are not added again, and those
+    that a guard drops are not added at all.
     """
 
     kind: ClassVar[Literal["retrieve"]] = "retrieve"
     folder: str = Field(min_length=1)
     query: str = Field(default="{{ user }}", min_length=1)
     top: int = Field(default=3, ge=1, le=100)
+    guards: tuple[Guard, ...] = ()
+
+    @field_validator("guards")
+    @classmethod
+    def _of_documents(cls, guards: tuple[Guard, ...]) -> tuple[Guard, ...]:
+        if any(guard.at != "documents" for guard in guards):
+            raise ValueError("a retrieve node is guarded at 'documents'")
+        return guards
 
 
 class Parallel(NodeData):

@@ -18,6 +18,7 @@ from .kinds import BestOf as BestOf
 from .kinds import Check as Check
 from .kinds import Data as Data
 from .kinds import Function as Function
+from .kinds import Guard as Guard
 from .kinds import Map as Map
 from .kinds import Node as Node
 from .kinds import Parallel as Parallel
@@ -45,10 +46,12 @@ PYTHON_TYPES: dict[str, Any] = {
 }
 
 
-ErrorKind: TypeAlias = Literal["timeout", "function", "output", "engine", "template", "branches"]
+ErrorKind: TypeAlias = Literal[
+    "timeout", "function", "output", "engine", "template", "branches", "guard"
+]
 ERRORS: tuple[ErrorKind, ...] = get_args(ErrorKind)
 """What a node can fail by: out of time, its function raised, its function returned what it does
-not say, the engine or the index refused, a template, or what runs inside it."""
+not say, the engine or the index refused, a template, what runs inside it, or its guard tripped."""
 
 
 class Budget(Data):
@@ -179,6 +182,7 @@ class ChainModel(Data):
         """The intrinsics of all its checks, each once, those of sub-chains included."""
         found: dict[str, None] = {}
         for _, node in self.parts():
+            found |= dict.fromkeys(guard.check for guard in guards_of(node))
             if isinstance(node, Check):
                 found |= dict.fromkeys(node.intrinsics)
             elif isinstance(node, SubChain):
@@ -188,7 +192,9 @@ class ChainModel(Data):
     def needs_model(self) -> bool:
         """Whether a run calls the model: a turn or an intrinsic is somewhere in it."""
         return any(
-            node.of.needs_model() if isinstance(node, SubChain) else isinstance(node, Turn | Check)
+            node.of.needs_model()
+            if isinstance(node, SubChain)
+            else isinstance(node, Turn | Check) or bool(guards_of(node))
             for _, node in self.parts()
         )
 
@@ -201,8 +207,13 @@ def _parts(loc: Loc, node: Node) -> Iterator[tuple[Loc, Node]]:
         yield from _parts((*loc, *place, *kind), one)
 
 
+def guards_of(node: Node) -> tuple[Guard, ...]:
+    """The guards that a node itself has."""
+    return node.guards if isinstance(node, Turn | Retrieve) else ()
+
+
 def templates(node: Node) -> dict[Loc, str]:
-    """The templates that a node renders itself, by their place in it."""
+    """The templates that a node renders itself, by their place in it; not those of its guards."""
     match node:
         case Turn(prompt=str(text)):
             return {("prompt",): text}

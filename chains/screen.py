@@ -116,7 +116,7 @@ class RunView:
         self._verdicts: list[Shown] = []
         self._wrap = WordWrap(screen.width, indent=2)
         self._gap = "\n" if screen.plain else "\n\n"
-        self._spoken = False
+        self._spoken = self._streams = False
 
     def show(self, event: ev.Event) -> None:
         """Print what there is to see of an event; what happens inside a node is only counted."""
@@ -126,8 +126,8 @@ class RunView:
         match event:
             case ev.NodeStarted():
                 self._started(event)
-            case ev.Token():
-                self.screen.write(self._wrap.push(event.text))
+            case ev.Token() | ev.GuardTripped() | ev.RolledBack():
+                self._replied(event)
             case ev.VerdictReached():
                 self._judged(event)
             case ev.NodeFinished():
@@ -176,8 +176,11 @@ class RunView:
         self.screen.idle()
         self._spoken = self._spoken or event.kind in ("turn", "say")
         if event.kind == "turn":
+            if not self._streams:
+                self.screen.write(self._wrap.push(str(event.output)))
             self.screen.write(self._wrap.flush() + self._gap)
-            self._wrap = WordWrap(self.screen.width, indent=2)
+            self._wrap, self._streams = WordWrap(self.screen.width, indent=2), False
+            self._verdicts.clear()
         elif event.kind == "say":
             self.screen.write(self._wrapped(str(event.output)) + self._gap)
         elif event.kind == "check":
@@ -191,6 +194,22 @@ class RunView:
             text = str(event.output)
             cut = f"{text[:_NOTE_CHARACTERS]} ..." if len(text) > _NOTE_CHARACTERS else text
             self.screen.note(f"{event.node}: {cut}")
+
+    def _replied(self, event: ev.Token | ev.GuardTripped | ev.RolledBack) -> None:
+        """A piece of a reply, what a guard found of it, or that what was shown is taken back."""
+        match event:
+            case ev.Token():
+                self._streams = True
+                self.screen.write(self._wrap.push(event.text))
+            case ev.RolledBack() if self._streams:
+                self.screen.write(self._wrap.flush() + "\n")
+                self._wrap, self._streams = WordWrap(self.screen.width, indent=2), False
+                self.screen.note("what was said here is taken back")
+            case ev.GuardTripped():
+                found = f"{event.label} {event.p:.2f}" if event.p is not None else event.error
+                self.screen.line(f"{event.guard}: {found}; {event.then}", EDGE)
+            case _:
+                pass
 
     def _wrapped(self, text: str) -> str:
         wrap = WordWrap(self.screen.width, indent=2)

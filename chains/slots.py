@@ -21,7 +21,7 @@ from .model import (
 )
 from .types import Bool, Number, Opaque, Record, Text, Type, of_output, of_python
 
-_FINISH = Text(("end", "length", "stop"), "finish")
+_FINISH = Text(("end", "length", "stop", "guarded", "refused", "replaced"), "finish")
 REPLY = Record({"text": Text(), "finish": _FINISH, "attempts": Number(1)})
 DOCUMENT = Record({"id": Text(), "text": Text()})
 UNKNOWN: Type = Opaque()

@@ -97,7 +97,15 @@ class Cancelled(IntrinsicsError):
 
 
 class Guarded(IntrinsicsError):
-    """A watcher forbade the reply; the conversation is as it was before."""
+    """A watcher forbade the reply; the conversation is as it was before.
+
+    `intrinsic` is the one that gave the reply up, and `p` the probability of its label; None where
+    the reply ended since nothing of it passed.
+    """
+
+    def __init__(self, message: str, intrinsic: str | None = None, p: float | None = None) -> None:
+        super().__init__(message)
+        self.intrinsic, self.p = intrinsic, p
 
 
 class ProofError(IntrinsicsError):

@@ -127,8 +127,11 @@ class Writer:
             for check in found:
                 self.prover.check_verdict(check.verdict)
         tripped = {check.then for check in found if check.tripped}
-        if "raise" in tripped:
-            raise Guarded(_why(found, "raise"))
+        for watcher, check in zip(guard.watch.watchers, found, strict=False):
+            if check.tripped and check.then == "raise":
+                verdict = check.verdict
+                why = _why(found, "raise")
+                raise Guarded(why, verdict.intrinsic, verdict.p(watcher.label))
         if not tripped - {"note"}:
             self.show(text.stream.text[good.shown : text.stream.shown])
             return text.here() if text.finish is None else good

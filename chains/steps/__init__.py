@@ -23,13 +23,14 @@ __all__ = ["FREE", "QUIET", "TELLING", "Outcome", "Step"]
 Quiet: TypeAlias = Callable[[Step, Any], Awaitable[Outcome]]
 Telling: TypeAlias = Callable[[Step, Any], AsyncGenerator[ev.Event, None]]
 
-QUIET: Mapping[str, Quiet] = {"say": say, "function": function, "retrieve": retrieve}
+QUIET: Mapping[str, Quiet] = {"say": say, "function": function}
 """Kinds that only have an outcome."""
 
 TELLING: Mapping[str, Telling] = {
     "turn": turn,
     "check": check,
     "ask": ask,
+    "retrieve": retrieve,
     "parallel": parallel,
     "map": each,
     "best_of": best_of,

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
+from intrinsics.ledger import Ledger
+from intrinsics.messages import Document
+
+from .. import events as ev
 from ..errors import ChainRunError, InputError
 from ..model import Retrieve
 from ..talk import add_new
+from .guarding import Found, Looking, failed
 from .step import Outcome, Step
 
 
-async def retrieve(step: Step, node: Retrieve) -> Outcome:
-    """Search, and add what is found. Changes: the conversation.
+async def retrieve(step: Step, node: Retrieve) -> AsyncGenerator[ev.Event, None]:
+    """Search, and add what is found and let pass. Changes: the conversation.
 
-    Raises: ChainRunError: the folder can't be searched.
+    Raises: ChainRunError: the folder can't be searched, or a guard says so.
     """
     from ..retrieval import Index  # numpy and bm25s, which most chains do not need
 
@@ -24,6 +30,36 @@ async def retrieve(step: Step, node: Retrieve) -> Outcome:
         found = index.search(query, node.top)
     except InputError as error:
         raise ChainRunError(str(error), step.name, "engine") from error
-    add_new(step.talk, found)
-    documents = [document.model_dump() for document in found]
-    return Outcome({"documents": documents, "count": len(documents)}, documents)
+    judged = await _judged(step, node, found)
+    for _, one in judged:
+        for event in one.events(step):
+            yield event
+    dropped = set()
+    for document, one in judged:
+        if one.tripped and one.guard.then == "go":
+            raise failed(step, one.guard)
+        if one.tripped and one.guard.then == "drop":
+            dropped.add(document.id)
+    kept = [document for document in found if document.id not in dropped]
+    add_new(step.talk, kept)
+    documents = [document.model_dump() for document in kept]
+    ledger = sum((one.ledger for _, one in judged), Ledger())
+    step.outcome = Outcome({"documents": documents, "count": len(documents)}, documents, ledger)
+
+
+async def _judged(
+    step: Step, node: Retrieve, found: list[Document]
+) -> list[tuple[Document, Found]]:
+    """What every guard finds of every passage, each alone on a fork of the conversation."""
+    if not node.guards:
+        return []
+    talk = step.frame.conversation()
+    known = {one.id for one in talk.documents}
+    pairs = [(one, guard) for one in found if one.id not in known for guard in node.guards]
+    asked = []
+    for document, guard in pairs:
+        fork = talk.fork()
+        fork.add_documents([document])
+        asked.append((guard, fork))
+    verdicts = await Looking(step, asked).found()
+    return [(document, one) for (document, _), one in zip(pairs, verdicts, strict=True)]

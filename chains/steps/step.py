@@ -97,12 +97,15 @@ class Step:
             raise ChainRunError("needs a model, and the run was given no engine", self.name)
         return self.frame.run.engine
 
-    def render(self, text: str) -> str:
-        """A template's text. Raises: ChainRunError: reason "template"."""
+    def render(self, text: str, **local: Any) -> str:
+        """A template's text, which may read `local` too.
+
+        Raises: ChainRunError: reason "template".
+        """
         template, reads = self.frame.plan.template(text)
         names = {name: self.frame.names[name] for name in reads if name in self.frame.names}
         try:
-            return template.render({**names, "attempt": self.attempt})
+            return template.render({**names, "attempt": self.attempt, **local})
         except TemplateFault as fault:
             raise ChainRunError(fault.message, self.name, "template") from fault
 
