@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from itertools import cycle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from intrinsics.errors import Guarded
 from intrinsics.ledger import Ledger
@@ -113,7 +113,8 @@ class Attempt:
         try:
             while not judging.done() and not self.ended:
                 reading = reading or asyncio.ensure_future(anext(pieces, None))
-                await asyncio.wait({reading, judging}, return_when=asyncio.FIRST_COMPLETED)
+                both: set[asyncio.Future[Any]] = {reading, judging}
+                await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
                 if reading.done():
                     self._keep(reading.result())
                     reading = None

@@ -287,7 +287,7 @@ def test_the_conversation_is_free_after_a_guarded_turn_is_given_up(engine: Engin
         async for event in events:
             if isinstance(event, Token):
                 break
-        await events.aclose()  # type: ignore[attr-defined]
+        await events.aclose()
 
     asyncio.run(abandon())
     assert run(chain, engine).output == plain(engine)
