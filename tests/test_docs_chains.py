@@ -37,10 +37,11 @@ def test_the_python_of_the_page_runs(names: dict[str, Any]) -> None:
 
 
 def test_the_yaml_of_the_page_is_the_same(names: dict[str, Any]) -> None:
-    booking, careful = blocks("yaml")
+    booking, *others = blocks("yaml")
     assert booking == names["chain"].to_yaml().replace(names["__name__"], "__main__")
-    model, places = read(careful, "careful.yaml")
-    assert Chain(model, places) == names["careful"]
+    for name, text in zip(("careful", "guarded"), others, strict=True):
+        model, places = read(text, f"{name}.yaml")
+        assert Chain(model, places) == names[name]
 
 
 def test_the_page_names_every_kind_reason_and_event() -> None:
