@@ -19,7 +19,7 @@ from .errors import ChainDefinitionError, InputError
 from .functions import Callables, allowed
 from .inputs import RunInput
 from .loader import read
-from .model import ChainModel
+from .model import END, START, ChainModel, Edge
 from .places import Places
 from .plan import Plan
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from .events import Event
     from .runner import Answer, RunResult
+    from .testing import Script
 
 
 class Chain:
@@ -48,6 +49,7 @@ class Chain:
         """
         self.model = model
         self.functions: Callables = functions or {}
+        self._places, self._catalogue = places, catalogue
         faults = faults_of(model, places, catalogue or Catalogue(), functions)
         if faults:
             raise ChainDefinitionError(faults)
@@ -98,6 +100,23 @@ class Chain:
     def _yaml(self) -> str:
         return to_yaml(self.model)
 
+    def alone(self, node: str) -> Chain:
+        """The chain that is one of its nodes: from the start to it, and to the end.
+
+        Raises: InputError: no such node; ChainDefinitionError: it reads what others leave.
+        """
+        if node not in self.model.nodes:
+            raise InputError(f"{self.name}: {unknown('node', node, self.model.nodes)}")
+        flow = (Edge(source=START, target=node), Edge(source=node, target=END))
+        kept = {
+            "nodes": {node: self.model.nodes[node]},
+            "flow": flow,
+            "output": None,
+            "budget": None,
+        }
+        model = self.model.model_copy(update=kept)
+        return Chain(model, self._places, self._catalogue, self.functions)
+
     def mermaid(self) -> str:
         """A drawing in Mermaid's syntax."""
         return draw.mermaid(self.model)
@@ -107,7 +126,10 @@ class Chain:
         return draw.dot(self.model)
 
     def run(
-        self, engine: Engine | None, given: RunInput, conversation: Conversation | None = None
+        self,
+        engine: Engine | Script | None,
+        given: RunInput,
+        conversation: Conversation | None = None,
     ) -> RunResult:
         """Run it to the end; without turns and checks it needs no engine.
 
@@ -119,7 +141,7 @@ class Chain:
 
     async def arun(
         self,
-        engine: Engine | None,
+        engine: Engine | Script | None,
         given: RunInput,
         conversation: Conversation | None = None,
         answer: Answer | None = None,
@@ -131,7 +153,7 @@ class Chain:
 
     def stream(
         self,
-        engine: Engine | None,
+        engine: Engine | Script | None,
         given: RunInput,
         conversation: Conversation | None = None,
         answer: Answer | None = None,

@@ -31,6 +31,7 @@ from .commands import (
     retrieve,
     run,
     runs,
+    test,
 )
 from .commands.common import release
 from .errors import (
@@ -75,7 +76,7 @@ def _root(
 
 
 for module in (
-    *(demo, run, resume, runs, files, retrieve, intrinsics),
+    *(demo, run, test, resume, runs, files, retrieve, intrinsics),
     *(learn, calibrate, evaluate, interchange, bench),
 ):
     module.register(app)

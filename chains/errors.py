@@ -64,6 +64,10 @@ class ChainRunError(ChainError):
         super().__init__(f"node {node!r}: {message}" if node else message)
 
 
+class ScriptError(ChainError, AssertionError):
+    """A test's script and the run do not fit together, or the run is not what a test expects."""
+
+
 class RunWaits(ChainError):
     """A recorded run waits for the answer to a question; resumed, it goes on from there."""
 

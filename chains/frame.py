@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from intrinsics.errors import IntrinsicsError, TimedOut
 from intrinsics.ledger import Ledger
@@ -127,10 +127,8 @@ class Frame:
 
     def conversation(self) -> Conversation:
         """The conversation with the tokens that a model reads."""
-        from .talk import PlainTalk
-
-        assert not isinstance(self.talk, PlainTalk), "a run with an engine has its conversations"
-        return self.talk
+        assert self.run.engine is not None, "a run without an engine has plain texts"
+        return cast("Conversation", self.talk)
 
     async def flow(self) -> AsyncGenerator[ev.Event, None]:
         """Go from start to end. Raises: ChainRunError: no error edge took it on; RunWaits."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from uuid import uuid4
 
 from intrinsics.errors import IntrinsicsError
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from .chain import Chain
     from .recorder import Recorder
+    from .testing import Script
 
 Answer: TypeAlias = Callable[[str], Awaitable[str]]
 
@@ -74,7 +75,7 @@ class Run:
     def __init__(
         self,
         chain: Chain,
-        engine: Engine | None,
+        engine: Engine | Script | None,
         given: RunInput,
         conversation: Conversation | None = None,
         answer: Answer | None = None,
@@ -93,7 +94,8 @@ class Run:
         """
         if engine is None and chain.plan.needs_model:
             raise InputError(f"{chain.name} calls the model; give it an engine")
-        self.chain, self.engine, self.answer, self.alone = chain, engine, answer, alone
+        self.chain, self.answer, self.alone = chain, answer, alone
+        self.engine = cast("Engine | None", engine)  # a script stands in for all a node asks of it
         self.opener: Opener = PlainOpener() if engine is None else engine
         self.model = chain.model
         state = {"input": typed_inputs(self.model, given.inputs)}
@@ -186,7 +188,7 @@ class Run:
 
 async def run(
     chain: Chain,
-    engine: Engine | None,
+    engine: Engine | Script | None,
     given: RunInput,
     conversation: Conversation | None = None,
     answer: Answer | None = None,
@@ -214,11 +216,33 @@ async def run(
                 output = event.question
     messages = tuple(message.model_dump() for message in one.conversation.messages)
     return RunResult(chain.model.name, status, output, messages, tuple(nodes), one.ledger())
+    one = Run(chain, engine, given, conversation, answer, alone=alone)
+    told: list[ev.Event] = []
+    async with aclosing(one.events()) as events:
+        async for event in events:
+            if isinstance(event, ev.NodeFinished | ev.RunFinished):
+                told.append(event)
+    return summed_up(one, told)
+
+
+def summed_up(run: Run, events: Iterable[ev.Event]) -> RunResult:
+    """What came of a run that is at its end, from its events."""
+    nodes: list[NodeResult] = []
+    final: ev.RunFinished | None = None
+    for event in events:
+        if isinstance(event, ev.NodeFinished) and not event.branch:
+            nodes.append(NodeResult(event.node, event.kind, event.output, event.ledger))
+        elif isinstance(event, ev.RunFinished):
+            final = event
+    assert final is not None, "a run that did not fail has an end"
+    messages = tuple(message.model_dump() for message in run.conversation.messages)
+    status = "stopped" if final.stopped else "finished"
+    return RunResult(run.model.name, status, final.output, messages, tuple(nodes), final.ledger)
 
 
 def run_sync(
     chain: Chain,
-    engine: Engine | None,
+    engine: Engine | Script | None,
     given: RunInput,
     conversation: Conversation | None = None,
 ) -> RunResult:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .catalogue import Catalogue
     from .conversation import Conversation
-    from .decode import Sampling
     from .engine import Engine
     from .errors import IntrinsicsError
     from .fanout import FanOut, TextVerdict, Verdict
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from .job import Job
     from .ledger import Ledger
     from .messages import Document, Message
+    from .sampling import Sampling
     from .scheduler import Stats
     from .spec import Definition
     from .watch import Check, Watch, Watcher
@@ -60,7 +60,7 @@ _HOME = {
     "Ledger": "ledger",
     "Message": "messages",
     "Reply": "writer",
-    "Sampling": "decode",
+    "Sampling": "sampling",
     "Stats": "scheduler",
     "TextVerdict": "fanout",
     "Verdict": "fanout",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from threading import RLock
@@ -12,9 +13,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from .catalogue import Catalogue
 from .checkpoint import DEFAULT_NAME, Progress, resolve
 from .conversation import Conversation
-from .decode import Sampling
 from .device import use_threads
-from .errors import BaseModelError, RequestError
+from .errors import NO_MODELS, BaseModelError, RequestError
 from .fanout import Call, FanOut, Verdict, check_request, fan_out
 from .generation import Generation
 from .intrinsic import Intrinsic, prepare
@@ -26,6 +26,7 @@ from .prompt import ChatFormat
 from .prove import Prover
 from .readout import Ids
 from .retention import Retention
+from .sampling import Sampling
 from .scheduler import Scheduler, Stats
 from .watch import Guard, Watch
 from .writer import Reply, Writer
@@ -89,6 +90,8 @@ class Engine:
         Raises: BaseModelError: there is no usable model; TemplateError: its chat template is not
         append-only. The network is used only for a hub name that is not in the local cache.
         """
+        if os.environ.get(NO_MODELS):
+            raise BaseModelError(f"{NO_MODELS} is set, so no model is loaded; script its answers")
         use_threads(threads)
         directory = resolve(model, cache=cache, progress=progress)
         try:

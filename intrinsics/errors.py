@@ -96,6 +96,10 @@ class Cancelled(IntrinsicsError):
     """A request was given up by its caller; nothing of it remains."""
 
 
+NO_MODELS = "INTRINSICS_NO_MODELS"
+"""An environment variable that forbids to load a model: for tests that should need none."""
+
+
 class Guarded(IntrinsicsError):
     """A watcher forbade the reply; the conversation is as it was before.
 

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .data import Example
-from .decode import Sampling
 from .engine import Engine
 from .errors import ConversationError
 from .prepared import prepare
+from .sampling import Sampling
 from .spec import Definition
 from .text_metrics import mean_intervals, scores
 from .text_output import TextOutput

@@ -231,10 +231,10 @@ def _keys(model: type[BaseModel], loc: Loc) -> list[str]:
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:
-    """The models in an annotation: itself, or the members of a union."""
+    """The models in an annotation: itself, the members of a union, the items of a container."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    if get_origin(annotation) in (Union, UnionType):
+    if get_origin(annotation) in (Union, UnionType, dict, list, tuple):
         return [model for member in get_args(annotation) for model in _models(member)]
     return []
 

@@ -9,11 +9,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .decode import Sampler, Sampling, TextStream
+from .decode import Sampler, TextStream
 from .draft import Draft
 from .job import Got, Steps, Want
 from .model import Row
 from .prompt import ChatFormat
+from .sampling import Sampling
 from .speculation import MOST_GUESSES, Guesser
 
 Finish = Literal["end", "stop", "length", "guarded"]

@@ -11,7 +11,6 @@ from typing import Literal
 from torch import Tensor
 
 from .conversation import Conversation
-from .decode import Sampling
 from .draft import Draft
 from .errors import ConversationError, RequestError
 from .fanout import Call, Verdict, rows_of, split
@@ -21,6 +20,7 @@ from .located import unknown
 from .messages import Message
 from .model import Row
 from .readout import Ids
+from .sampling import Sampling
 
 Reaction = Literal["note", "again", "stop", "raise"]
 _SENTENCE_END = re.compile(r"[.!?\u2026\u3002\uff01\uff1f][\"'\u201d\u2019)\]]*\s*$|\n\s*$")

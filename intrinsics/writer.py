@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from .conversation import Conversation
-from .decode import Sampling
 from .draft import Draft
 from .errors import ContextTooLong, ConversationError, Guarded
 from .job import Steps, Want
 from .ledger import Ledger
 from .model import Model
 from .prove import Prover
+from .sampling import Sampling
 from .text import Finish, Good, Text
 from .watch import Check, Guard
 

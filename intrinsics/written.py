@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .decode import Sampling
 from .draft import Draft
 from .errors import ContextTooLong
 from .job import Steps, Want
@@ -12,6 +11,7 @@ from .ledger import Ledger
 from .model import Model
 from .prompt import ChatFormat
 from .readout import Ids
+from .sampling import Sampling
 from .text import Finish, Text
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from intrinsics.decode import Sampling
+from intrinsics.sampling import Sampling
 from intrinsics.engine import Engine
 from intrinsics.messages import Message
 

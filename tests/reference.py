@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from intrinsics.decode import Sampler, Sampling
+from intrinsics.decode import Sampler
 from intrinsics.engine import Engine
 from intrinsics.errors import ConversationError, Guarded, IntrinsicsError
 from intrinsics.messages import Message, Role
 from intrinsics.prove import Prover
+from intrinsics.sampling import Sampling
 from intrinsics.watch import Reaction, Watch
 
 Ids = tuple[int, ...]

@@ -16,7 +16,6 @@ from faults import Fault, Faults
 from intrinsics import scheduler
 from intrinsics.catalogue import Catalogue
 from intrinsics.conversation import Conversation
-from intrinsics.decode import Sampling
 from intrinsics.engine import Engine
 from intrinsics.errors import (
     Cancelled,
@@ -31,6 +30,7 @@ from intrinsics.fanout import FanOut
 from intrinsics.generation import Generation
 from intrinsics.job import Job
 from intrinsics.messages import Role
+from intrinsics.sampling import Sampling
 from intrinsics.watch import Reaction, Watch, Watcher
 from intrinsics.writer import Reply
 from reference import Expected, Reference, Twin

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from conftest import tiny_tokenizer
-from intrinsics.decode import Sampler, Sampling, TextStream, nucleus
+from intrinsics.decode import Sampler, TextStream, nucleus
 from intrinsics.errors import RequestError
 from intrinsics.prompt import ChatFormat
+from intrinsics.sampling import Sampling
 
 
 def streamed(text: str, stop: tuple[str, ...] = ()) -> tuple[TextStream, list[str]]:

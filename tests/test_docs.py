@@ -21,10 +21,10 @@ from chains.chain import Chain
 from chains.errors import ChainDefinitionError
 from chains.loader import read
 from intrinsics.catalogue import Catalogue
-from intrinsics.decode import Sampling
 from intrinsics.engine import Engine
 from intrinsics.messages import Message
 from intrinsics.model import Model
+from intrinsics.sampling import Sampling
 from intrinsics.watch import Watch, Watcher
 from tables_quality import filled_card
 from tiny_networks import NETWORKS, REFUSED, tiny_network

@@ -10,7 +10,6 @@ import torch
 
 from conftest import check_integrity, tiny_engine, tiny_network, write_intrinsic
 from intrinsics.conversation import Conversation
-from intrinsics.decode import Sampling
 from intrinsics.engine import Engine
 from intrinsics.errors import (
     AdapterError,
@@ -21,6 +20,7 @@ from intrinsics.errors import (
 )
 from intrinsics.messages import Document, Message
 from intrinsics.model import Row
+from intrinsics.sampling import Sampling
 
 NAMES = ["short", "long", "many"]
 TALK = [

@@ -11,11 +11,11 @@ import pytest
 from conftest import check_integrity, tiny_engine, tiny_network, tiny_tokenizer, write_intrinsic
 from intrinsics.catalogue import Catalogue
 from intrinsics.conversation import Conversation
-from intrinsics.decode import Sampling
 from intrinsics.engine import Engine
 from intrinsics.errors import ContextTooLong, ConversationError
 from intrinsics.messages import Document, Message
 from intrinsics.model import Model
+from intrinsics.sampling import Sampling
 
 HELLO = Message(role="user", content="Hello?")
 LONG = Sampling(max_tokens=400)

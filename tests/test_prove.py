@@ -13,11 +13,11 @@ import pytest
 from conftest import check_integrity, tiny_engine, write_intrinsic
 from intrinsics.catalogue import Catalogue
 from intrinsics.conversation import Conversation
-from intrinsics.decode import Sampling
 from intrinsics.engine import Engine
 from intrinsics.errors import Guarded, ProofError
 from intrinsics.kv import Segment
 from intrinsics.messages import Message
+from intrinsics.sampling import Sampling
 from intrinsics.watch import Reaction, Watch, Watcher
 
 LABELS = ("calm", "loud", "calmer")

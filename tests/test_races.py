@@ -14,12 +14,12 @@ import torch
 from conftest import check_integrity, tiny_engine, write_intrinsic
 from intrinsics.catalogue import Catalogue
 from intrinsics.conversation import Conversation
-from intrinsics.decode import Sampling
 from intrinsics.engine import Engine
 from intrinsics.errors import ConversationError, Guarded, TimedOut
 from intrinsics.kv import KVTree
 from intrinsics.messages import Message
 from intrinsics.model import Row
+from intrinsics.sampling import Sampling
 from intrinsics.watch import Watch, Watcher
 
 LONG = Sampling(max_tokens=400)

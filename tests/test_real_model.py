@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from intrinsics.decode import Sampling
 from intrinsics.engine import Engine
 from intrinsics.messages import Document, Message
 from intrinsics.model import Row
+from intrinsics.sampling import Sampling
 
 pytestmark = pytest.mark.slow
 

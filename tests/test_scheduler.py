@@ -16,11 +16,11 @@ import torch
 from conftest import check_integrity, tiny_engine, write_intrinsic
 from intrinsics.catalogue import Catalogue
 from intrinsics.conversation import Conversation
-from intrinsics.decode import Sampling
 from intrinsics.engine import Engine
 from intrinsics.errors import Cancelled, MemoryBudgetError, RequestError, TimedOut
 from intrinsics.messages import Message
 from intrinsics.model import Row
+from intrinsics.sampling import Sampling
 from intrinsics.scheduler import BUSY_CHUNK_TOKENS, IDLE_CHUNK_TOKENS, LIGHT_TOKENS
 
 TOLERANCE = 1e-5  # on probabilities: float32 sums in another order
@@ -213,7 +213,7 @@ def test_a_program_ends_whatever_its_engine_is_doing(tmp_path: Path, last: str) 
 import sys, threading
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from conftest import tiny_engine
-from intrinsics.decode import Sampling
+from intrinsics.sampling import Sampling
 from intrinsics.messages import Message
 
 engine = tiny_engine()

@@ -10,9 +10,9 @@ import pytest
 
 from conftest import check_integrity, tiny_engine, write_intrinsic
 from intrinsics.catalogue import Catalogue
-from intrinsics.decode import Sampling
 from intrinsics.engine import Engine
 from intrinsics.messages import Message
+from intrinsics.sampling import Sampling
 from intrinsics.speculation import Guesser
 from intrinsics.watch import Watch, Watcher
 

@@ -12,11 +12,11 @@ import pytest
 from conftest import check_integrity
 from faults import Fault, Faults
 from intrinsics.conversation import Conversation
-from intrinsics.decode import Sampling
 from intrinsics.engine import Engine
 from intrinsics.fanout import FanOut
 from intrinsics.job import Job
 from intrinsics.messages import Message
+from intrinsics.sampling import Sampling
 from stress import TOLERANCE, Stress, judged_engine
 
 ROUNDS = 500

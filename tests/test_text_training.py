@@ -16,13 +16,13 @@ from chains.commands.text import show
 from conftest import tiny_engine, write_intrinsic
 from intrinsics.catalogue import Catalogue
 from intrinsics.data import Example, balanced, check_disjoint, read_examples
-from intrinsics.decode import Sampling
 from intrinsics.engine import Engine
 from intrinsics.errors import DataError, DefinitionError
 from intrinsics.evaluate_text import evaluate_text, prompted_texts, texts
 from intrinsics.kv import gather
 from intrinsics.learner import Learner
 from intrinsics.messages import Message
+from intrinsics.sampling import Sampling
 from intrinsics.spec import Definition
 from intrinsics.text_metrics import exact_match, mean_intervals, rouge_l, scores, token_f1
 from intrinsics.text_output import TextOutput

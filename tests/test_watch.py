@@ -10,10 +10,10 @@ import pytest
 
 from conftest import check_integrity, tiny_engine, write_intrinsic
 from intrinsics.catalogue import Catalogue
-from intrinsics.decode import Sampling
 from intrinsics.engine import Engine
 from intrinsics.errors import ConversationError, Guarded, RequestError
 from intrinsics.messages import Message
+from intrinsics.sampling import Sampling
 from intrinsics.watch import Watch, Watcher
 
 HELLO = Message(role="user", content="Hello?")

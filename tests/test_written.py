@@ -15,7 +15,6 @@ from faults import Fault, Faults
 from intrinsics.adapter import Adapter
 from intrinsics.catalogue import Catalogue
 from intrinsics.conversation import Conversation
-from intrinsics.decode import Sampling
 from intrinsics.engine import Engine
 from intrinsics.errors import (
     Cancelled,
@@ -30,6 +29,7 @@ from intrinsics.fanout import FanOut, TextVerdict
 from intrinsics.job import Job
 from intrinsics.kv import Segment
 from intrinsics.messages import Message
+from intrinsics.sampling import Sampling
 from intrinsics.spec import Definition
 from intrinsics.watch import Watch, Watcher
 

@@ -18,10 +18,10 @@ from transformers import PreTrainedModel
 
 from intrinsics.checkpoint import Progress
 from intrinsics.conversation import Conversation
-from intrinsics.decode import Sampling
 from intrinsics.engine import Engine
 from intrinsics.errors import RequestError
 from intrinsics.messages import Document, Message
+from intrinsics.sampling import Sampling
 
 from .generated import generated
 from .measure import (

@@ -21,12 +21,12 @@ from transformers import DynamicCache
 from intrinsics.adapter import Adapter
 from intrinsics.checkpoint import Progress
 from intrinsics.conversation import Conversation
-from intrinsics.decode import Sampling
 from intrinsics.engine import Engine
 from intrinsics.errors import RequestError
 from intrinsics.fanout import Verdict
 from intrinsics.messages import Document, Message
 from intrinsics.readout import Ids
+from intrinsics.sampling import Sampling
 
 from .measure import Steps, alone, check_sizes, clear, load, machine, plain_network, ratio, spread
 from .peft_peer import PeftPeer, require_peft

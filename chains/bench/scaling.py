@@ -23,12 +23,12 @@ from transformers import DynamicCache
 from intrinsics.adapter import Adapter
 from intrinsics.checkpoint import Progress
 from intrinsics.conversation import Conversation
-from intrinsics.decode import Sampling
 from intrinsics.engine import Engine
 from intrinsics.errors import RequestError
 from intrinsics.kv import Branch
 from intrinsics.messages import Message
 from intrinsics.model import Row
+from intrinsics.sampling import Sampling
 
 from .fanout import INVOCATION_TOKENS, invocation_rows, random_adapter
 from .figure import check_can_draw, draw

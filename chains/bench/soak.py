@@ -17,10 +17,10 @@ from typing import Any
 
 from intrinsics.checkpoint import Progress
 from intrinsics.conversation import Conversation
-from intrinsics.decode import Sampling
 from intrinsics.engine import Engine
 from intrinsics.errors import ConversationError
 from intrinsics.messages import Document, Message
+from intrinsics.sampling import Sampling
 
 from .measure import Steps, check_sizes, clear, load, machine
 from .texts import passage

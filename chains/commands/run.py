@@ -16,7 +16,7 @@ from intrinsics.catalogue import Catalogue
 
 from ..chain import Chain, find
 from ..chat import make_ready, read_document
-from ..errors import ChainRunError
+from ..errors import ChainRunError, InputError
 from ..inputs import RunInput, typed_inputs
 from ..recorder import Recorder, recorded
 from ..render import DIM, Costs, badges, figures, in_words
@@ -74,11 +74,17 @@ def run(
         Path | None,
         typer.Option("--record", metavar="DB", help="Record the run in this file; see `resume`."),
     ] = None,
+    node: Annotated[
+        str | None, typer.Option("--node", metavar="NAME", help="Run this one node alone.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run a chain once: show the run, or print what came of it as JSON."""
+    if node is not None and record is not None:
+        raise InputError("a node alone is not recorded; leave --record out")
     calls, catalogue = functions_of(functions or ()), Catalogue(folders or ())
     loaded = Chain.load(chain, catalogue=catalogue, functions=calls)
+    loaded = loaded if node is None else loaded.alone(node)
     request = given(input_, message, documents)
     typed_inputs(loaded.model, request.inputs)  # before seconds are spent on loading
     if record is None:

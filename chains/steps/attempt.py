@@ -24,8 +24,8 @@ from .step import Step
 
 if TYPE_CHECKING:
     from intrinsics.conversation import Conversation
-    from intrinsics.decode import Sampling
     from intrinsics.generation import Generation
+    from intrinsics.sampling import Sampling
     from intrinsics.watch import Watch
     from intrinsics.writer import Reply
 

@@ -7,6 +7,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from intrinsics.ledger import Ledger
+from intrinsics.sampling import Sampling
 
 from .. import events as ev
 from ..errors import ChainRunError
@@ -18,7 +19,6 @@ from .step import Outcome, Step
 
 if TYPE_CHECKING:
     from intrinsics.conversation import Conversation
-    from intrinsics.decode import Sampling
 
 _APART = 1_000_003  # seeds of attempts: far from those of later visits, which count up by one
 
@@ -117,8 +117,6 @@ class _Writing:
         self.settled = True
 
     def _sampling(self) -> Sampling:
-        from intrinsics.decode import Sampling  # torch, which a turn needs anyway
-
         node, often = self.node, sum(self.again.values())
         seed = (node.seed + self.step.attempt - 1 + often * _APART) % 2**62
         return Sampling(node.max_tokens, node.temperature, node.top_p, seed, node.stop)
