@@ -30,6 +30,7 @@ from .commands import (
     retrieve,
     run,
     runs,
+    trace,
 )
 from .commands.common import release
 from .errors import ChainDefinitionError, ChainError, InputError, StoreMissing, StoreRequestError
@@ -67,7 +68,7 @@ def _root(
 
 
 for module in (
-    *(demo, run, runs, files, retrieve, intrinsics),
+    *(demo, run, runs, trace, files, retrieve, intrinsics),
     *(learn, calibrate, evaluate, interchange, bench),
 ):
     module.register(app)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -30,12 +30,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a node leaves: its slot of the state, its output as told, its cost, its message."""
+    """What a node leaves: its slot of the state, its output as told, its cost, its message.
+
+    `read_by` are the verdicts of a check, with the prompts they were read from.
+    """
 
     state: dict[str, Any]
     output: Any
     ledger: Ledger = field(default_factory=Ledger)
     said: str | None = None
+    read_by: Mapping[str, Verdict] = field(default_factory=dict)
 
 
 class Step:
@@ -81,6 +85,9 @@ class Step:
             )
         seed = node.seed + self.attempt - 1
         sampling = Sampling(node.max_tokens, node.temperature, node.top_p, seed, node.stop)
+        chat = self.owner.engine.chat
+        read = self.owner.prompts.told(chat, (*talk.ids, *chat.reply_head(talk.roles)))
+        yield ev.PromptRead(**self.owner.stamp(), node=self.name, **read)
         generation = self.owner.engine.stream(talk, sampling)
         try:
             while (piece := await in_thread(lambda: next(generation, None))) is not None:
@@ -95,7 +102,11 @@ class Step:
         if self.name not in self.owner.ahead:
             await self._fan_out()
         self.outcome = self.owner.ahead.pop(self.name)
+        chat, prompts = self.owner.engine.chat, self.owner.prompts
         for intrinsic, told in self.outcome.output.items():
+            verdict = self.outcome.read_by[intrinsic]
+            read = prompts.told(chat, verdict.token_ids, verdict.ledger.activated_at)
+            yield ev.PromptRead(**self.owner.stamp(), node=self.name, intrinsic=intrinsic, **read)
             yield ev.VerdictReached(
                 **self.owner.stamp(), node=self.name, intrinsic=intrinsic, **told
             )
@@ -192,4 +203,4 @@ def _judged(verdicts: dict[str, Verdict], ledger: Ledger) -> Outcome:
         }
         for name, verdict in verdicts.items()
     }
-    return Outcome(state, output, ledger)
+    return Outcome(state, output, ledger, read_by=verdicts)

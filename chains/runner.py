@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import uuid4
 
@@ -22,6 +23,7 @@ from .fuse import fused_with
 from .inputs import RunInput, typed_inputs
 from .model import END, START, Edge
 from .nodes import Outcome, Step
+from .prompts import Prompts
 
 if TYPE_CHECKING:
     from intrinsics.conversation import Conversation
@@ -81,6 +83,7 @@ class Run:
         Raises: InputError, ConversationError: the input can't be used; nothing has changed.
         """
         self.chain, self.engine, self.answer = chain, engine, answer
+        self.given, self.prompts = given.model_dump(mode="json"), Prompts()
         self.model = chain.model
         self.state: dict[str, Any] = {"input": typed_inputs(self.model, given.inputs)}
         self.conversation = self._conversation(given) if conversation is None else conversation
@@ -129,7 +132,10 @@ class Run:
         node: str | None = None
         finished = False
         try:
-            yield ev.RunStarted(**self.stamp(), chain=self.model.name)
+            began = datetime.now(UTC).isoformat(timespec="milliseconds")
+            yield ev.RunStarted(
+                **self.stamp(), chain=self.model.name, began=began, given=self.given
+            )
             here = START
             while True:
                 edge, target, taken = self._choose(here)

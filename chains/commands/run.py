@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from ..errors import ChainRunError
 from ..inputs import RunInput, typed_inputs
 from ..render import DIM, Costs, badges, figures, in_words
 from ..screen import RunView, Screen
+from ..tracing.log import to_line
 from .common import (
     DocumentsOption,
     FoldersOption,
@@ -33,6 +35,7 @@ from .common import (
     load_engine,
     print_json,
     read_json,
+    shows_unicode,
     tolerate_foreign_text,
 )
 
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from intrinsics.engine import Engine
     from intrinsics.fanout import FanOut, Verdict
 
+    from ..events import Event
     from ..runner import Answer
 
 
@@ -69,8 +73,13 @@ def run(
     folders: FoldersOption = None,
     functions: FunctionsOption = None,
     as_json: JsonOption = False,
+    as_events: Annotated[
+        bool, typer.Option("--events", help="Print each event as a line of JSON, as it happens.")
+    ] = False,
 ) -> None:
-    """Run a chain once: show the run, or print what came of it as JSON."""
+    """Run a chain once: show the run, or print what came of it, or its events, as JSON."""
+    if as_json and as_events:
+        raise typer.BadParameter("choose one of --events and --json", param_hint="--events")
     calls = functions_of(functions or ())
     loaded = Chain.load(chain, catalogue=Catalogue(folders or ()), functions=calls)
     request = given(input_, message, documents)
@@ -80,6 +89,8 @@ def run(
     if as_json:
         result = asyncio.run(loaded.arun(engine, request, answer=_answer_in_json()))
         print_json(result.to_dict())
+    elif as_events:
+        asyncio.run(_print_events(loaded.stream(engine, request, answer=_answer_in_json())))
     else:
         tolerate_foreign_text()
         asyncio.run(_show(engine, loaded, request))
@@ -94,6 +105,13 @@ async def _show(engine: Engine, chain: Chain, request: RunInput) -> None:
                 view.show(event)
     finally:
         screen.idle()  # an error is told below the run, not inside the spinner
+
+
+async def _print_events(events: AsyncGenerator[Event, None]) -> None:
+    async with aclosing(events) as stream:
+        async for event in stream:
+            sys.stdout.write(to_line(event, plain=not shows_unicode()) + "\n")
+            sys.stdout.flush()
 
 
 def _answer() -> Answer | None:

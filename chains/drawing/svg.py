@@ -109,7 +109,7 @@ def _arrow(arrow: PlacedArrow, times: int | None) -> Iterator[str]:
         yield _text(text, "label", middle, top + row * _HIGH)
     if times and times > 1:
         x, y = _pixels(arrow.lines[0][0])
-        yield _text(f"{times}\N{MULTIPLICATION SIGN}", "count", x + 14, y + _HIGH)
+        yield _text(f"{times}\N{MULTIPLICATION SIGN}", "count", x + 14, y + up * _HIGH)
     yield "</g>"
 
 
