@@ -21,7 +21,7 @@ from .places import EdgePlace, YamlPlaces
 _KEYS = ("chain", "version", "description", "system", "input", "nodes", "flow", "output")
 _EDGE = re.compile(r"\s*(\S+)\s*->\s*(\S+)\s*")
 _EDGE_KEYS = ("when", "at_most", "then", "abstain_below")
-_SHORT = {"turn": "prompt", "say": "text", "ask": "question", "function": "call"}
+SHORT = {"turn": "prompt", "say": "text", "ask": "question", "function": "call"}
 
 
 def read(text: str, file: str) -> tuple[ChainModel, YamlPlaces]:
@@ -125,7 +125,7 @@ class _Reader:
         if kind == "check":
             return self._check(loc, spec)
         if not isinstance(spec, dict):
-            spec = {} if spec is None else {_SHORT[kind]: spec}
+            spec = {} if spec is None else {SHORT[kind]: spec}
         if kind == "function":
             spec = self._function(loc, spec)
         node: Node | None = self._built(KINDS[kind], loc, spec)

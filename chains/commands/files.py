@@ -1,4 +1,4 @@
-"""`chains validate` and `chains graph`: chains as files, without a model."""
+"""`chains validate`, `graph` and `schema`: chains as files, without a model."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     app.command(epilog="Example: chains validate my_chain.yaml guarded_rag")(validate)
     app.command(epilog="Example: chains graph guarded_rag --format svg > guarded_rag.svg")(graph)
+    app.command(epilog="Example: chains schema > chain.schema.json")(schema)
 
 
 def validate(
@@ -87,3 +88,10 @@ def graph(
         Format.ascii: lambda: loaded.ascii(plain=not shows_unicode()),
     }
     typer.echo(draw[format_](), nl=False)
+
+
+def schema() -> None:
+    """Print the JSON Schema of a chain's YAML, with which editors complete and check it."""
+    from ..yaml_schema import yaml_schema  # pydantic's generator, which nothing else needs
+
+    print_json(yaml_schema())
