@@ -10,12 +10,17 @@ LedgerData: TypeAlias = dict[str, int | float | None]
 
 
 class _Event(BaseModel):
-    """`run` names the run; `at` is seconds since its start."""
+    """`run` names the run; `at` is seconds since its start.
+
+    `branch` is where in the chain it happens: the names of the nodes around it, joined by "/";
+    "" for the chain's own nodes.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     run: str
     at: float
+    branch: str = ""
 
 
 class RunStarted(_Event):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ..graph import Graph
 from ..model import END, START, ChainModel, Node
 
 Hop = tuple[str, str]
+_ABOUT = ("intrinsics", "call", "folder", "branches", "do", "turn", "of")
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,17 @@ def picture(model: ChainModel) -> Picture:
 
 
 def _detail(node: Node) -> str:
-    """The kind, and what it names: intrinsics, a function, another chain."""
-    fields = type(node).model_fields
-    named = next((getattr(node, name) for name in ("intrinsics", "call") if name in fields), ())
-    words = [named] if isinstance(named, str) else list(named)
-    return " ".join([node.kind, ", ".join(words)]).strip()
+    """The kind, and what it is about: intrinsics, a function, what runs inside it."""
+    about = (getattr(node, name, None) for name in _ABOUT)
+    return " ".join([node.kind, *(_words(one) for one in about if one is not None)])
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, ChainModel):
+        return value.name
+    return ", ".join(value) if isinstance(value, Mapping) else _detail(value)
 
 
 def _arrows(model: ChainModel) -> Iterator[Arrow]:

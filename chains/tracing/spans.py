@@ -59,7 +59,7 @@ class _Spans:
     ) -> None:
         self.tracer = get_tracer("chains", tracer_provider=provider)
         self.model, self.base_model = model, base_model
-        self.open: dict[str, Span] = {}
+        self.open: dict[str, Span] = {}  # by branch and name
         self.run: Span | None = None
         self.began = time.time_ns()
 
@@ -83,12 +83,11 @@ class _Spans:
                         span.set_status(Status(StatusCode.ERROR, event.error))
                 self._end_run(at, {})
             case ev.VerdictReached():
-                self._mark(event.node, "gen_ai.evaluation.result", _evaluation(event), at)
+                self._mark(event, "gen_ai.evaluation.result", _evaluation(event), at)
             case ev.Token() | ev.PromptRead():
                 pass
             case _:
-                node: str = getattr(event, "node", "")
-                self._mark(node, f"chains.{event.event}", _named(event), at)
+                self._mark(event, f"chains.{event.event}", _named(event), at)
 
     def close(self) -> None:
         """End what is still open: the iteration was given up."""
@@ -110,7 +109,8 @@ class _Spans:
 
     def _start_node(self, event: ev.NodeStarted, at: int) -> None:
         operation = _OPERATIONS.get(event.kind, event.kind)
-        context = None if self.run is None else set_span_in_context(self.run)
+        around = self._around(event.branch)
+        context = None if around is None else set_span_in_context(around)
         span = self.tracer.start_span(f"{operation} {event.node}", context, start_time=at)
         span.set_attributes(
             {
@@ -128,10 +128,20 @@ class _Spans:
             span.set_attribute("gen_ai.tool.name", getattr(node, "call", event.node))
         if event.kind in ("turn", "check") and self.base_model is not None:
             span.set_attribute("gen_ai.request.model", self.base_model)
-        self.open[event.node] = span
+        self.open[_place(event.branch, event.node)] = span
+
+    def _around(self, branch: str) -> Span | None:
+        """The span of the innermost node that a branch is inside of; a later visit has a "#"."""
+        inner = branch.split("/") if branch else []
+        while inner:
+            place = "/".join([*inner[:-1], inner[-1].partition("#")[0]])
+            if place in self.open:
+                return self.open[place]
+            inner.pop()
+        return self.run
 
     def _finish_node(self, event: ev.NodeFinished, at: int) -> None:
-        span = self.open.pop(event.node, None)
+        span = self.open.pop(_place(event.branch, event.node), None)
         if span is None:
             return
         _set_tokens(span, event.ledger)
@@ -148,15 +158,20 @@ class _Spans:
                 span.end(end_time=at)
         self.open, self.run = {}, None
 
-    def _mark(self, node: str, name: str, told: Mapping[str, Any], at: int) -> None:
-        span = self.open.get(node) or self.run
+    def _mark(self, event: ev.Event, name: str, told: Mapping[str, Any], at: int) -> None:
+        span = self.open.get(_place(event.branch, getattr(event, "node", ""))) or self.run
         if span is not None:
             span.add_event(name, dict(told), timestamp=at)
 
 
+def _place(branch: str, node: str) -> str:
+    """Where a node is, as the events of what runs inside it name it."""
+    return f"{branch}/{node}" if branch else node
+
+
 def _named(event: ev.Event) -> dict[str, Any]:
     """Numbers and names of an event, without texts that somebody wrote."""
-    told = event.model_dump(exclude={"event", "run", "at", "node"})
+    told = event.model_dump(exclude={"event", "run", "at", "branch", "node"})
     return {
         key: value
         for key, value in told.items()

@@ -30,9 +30,13 @@ class Prompt:
 
 @dataclass
 class Visit:
-    """A node from its start to its end; `at` and `until` are seconds since the run began."""
+    """A node from its start to its end; `at` and `until` are seconds since the run began.
+
+    `branch` names the nodes around it; it is empty for one of the chain's own.
+    """
 
     number: int
+    branch: str
     node: str
     kind: str
     attempt: int
@@ -80,8 +84,7 @@ class _Teller:
     def __init__(self, model: ChainModel, drawn: Picture) -> None:
         self.model, self.picture = model, drawn
         self.story = Story("")
-        self.open: dict[str, Visit] = {}
-        self.last: dict[str, Visit] = {}
+        self.last: dict[tuple[str, str], Visit] = {}
         self.prompt = ""
         self.hops: list[ev.EdgeTaken] = []
 
@@ -93,9 +96,7 @@ class _Teller:
             case ev.NodeStarted():
                 self._starts(event)
             case ev.EdgeTaken():
-                self.hops.append(event)
-                if event.source in self.last:
-                    self.last[event.source].left_by = event
+                self._goes(event)
             case ev.RunFinished():
                 self.story.status, self.story.output = "finished", event.output
                 self.story.ledger = event.ledger
@@ -116,9 +117,18 @@ class _Teller:
             event.given,
         )
 
+    def _goes(self, event: ev.EdgeTaken) -> None:
+        """The picture has the chain's own edges only, not those of chains inside it."""
+        if not event.branch:
+            self.hops.append(event)
+        visit = self.last.get((event.branch, event.source))
+        if visit is not None:
+            visit.left_by = event
+
     def _starts(self, event: ev.NodeStarted) -> None:
         visit = Visit(
             len(self.story.visits) + 1,
+            event.branch,
             event.node,
             event.kind,
             event.attempt,
@@ -126,11 +136,15 @@ class _Teller:
             fused=event.fused,
         )
         self.story.visits.append(visit)
-        self.open[event.node] = self.last[event.node] = visit
+        self.last[event.branch, event.node] = visit
 
     def _inside(self, event: Any) -> None:
-        """What happens at a node; events that are told no other way are kept as notes."""
-        visit = self.last.get(getattr(event, "node", None) or "")
+        """What happens at a node, or else after the last one that began.
+
+        Events that are told no other way are kept as notes.
+        """
+        latest = self.story.visits[-1] if self.story.visits else None
+        visit = self.last.get((event.branch, getattr(event, "node", "")), latest)
         if isinstance(event, ev.PromptRead):
             self.prompt = self.prompt[: event.kept_characters] + event.text
         if visit is None:
@@ -148,13 +162,14 @@ class _Teller:
                 visit.verdicts.append(event)
             case ev.NodeFinished():
                 visit.until, visit.output, visit.ledger = event.at, event.output, event.ledger
-                self.open.pop(event.node, None)
             case _:
-                told = event.model_dump(mode="json", exclude={"event", "run", "at", "node"})
+                told = event.model_dump(
+                    mode="json", exclude={"event", "run", "at", "branch", "node"}
+                )
                 visit.notes.append((str(event.event).replace("_", " "), told))
 
     def told(self) -> Story:
-        visits = self.story.visits
+        visits = [visit for visit in self.story.visits if not visit.branch]
         nodes = Counter(visit.node for visit in visits)
         nodes[START] += bool(visits)
         arrows: Counter[int] = Counter()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -118,3 +120,33 @@ def test_without_a_provider_the_events_pass_all_the_same(engine: Engine) -> None
         return [event async for event in traced(chain.stream(engine, GIVEN), chain.model)]
 
     assert asyncio.run(collect())[-1].event == "run_finished"
+
+
+def test_what_runs_inside_a_node_is_below_its_span(engine: Engine) -> None:
+    chain = chain_of(YAML, engine)
+    free: ev.LedgerData = {"reused": 0, "computed": 0}
+    at: dict[str, Any] = {"run": "r", "at": 0.0}
+    inside: dict[str, Any] = {**at, "branch": "screen#2/1"}
+    told: list[ev.Event] = [
+        ev.RunStarted(**at, chain="traced"),
+        ev.NodeStarted(**at, node="screen", kind="parallel", attempt=2),
+        ev.NodeStarted(**inside, node="a", kind="say"),
+        ev.NodeFinished(**inside, node="a", kind="say", output="", ledger=free),
+        ev.NodeFinished(**at, node="screen", kind="parallel", output="", ledger=free),
+        ev.RunFinished(**at, output="", ledger=free),
+    ]
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+
+    async def events() -> AsyncGenerator[ev.Event, None]:
+        for one in told:
+            yield one
+
+    async def collect() -> None:
+        async for _ in traced(events(), chain.model, provider=provider):
+            pass
+
+    asyncio.run(collect())
+    inner, outer, run = exporter.get_finished_spans()
+    assert inner.parent is not None and inner.parent.span_id == outer.context.span_id
+    assert outer.parent is not None and outer.parent.span_id == run.context.span_id

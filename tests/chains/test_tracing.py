@@ -160,3 +160,19 @@ def test_events_of_another_chain_are_refused(events: list[Event]) -> None:
     )
     with pytest.raises(InputError, match="went from 'screen' to 'reply', but the chain 'traced'"):
         tell(events, changed[0])
+
+
+def test_nodes_inside_others_are_told_but_are_no_part_of_the_path(events: list[Event]) -> None:
+    """A branch has nodes and edges of its own, whose names may be those of the chain's."""
+    model = read_chain(YAML, "chain.yaml")[0]
+    at: dict[str, Any] = {"run": events[0].run, "at": 0.1, "branch": "screen/1"}
+    inside: list[Event] = [
+        ev.NodeStarted(**at, node="reply", kind="turn"),
+        ev.Token(**at, node="reply", text="inner"),
+        ev.EdgeTaken(**at, source="reply", target="elsewhere"),
+    ]
+    told = tell([*events[:2], *inside, *events[2:]], model)
+    assert told.path == tell(events, model).path
+    [visit] = [one for one in told.visits if one.branch]
+    assert (visit.branch, visit.said, visit.left_by) == ("screen/1", "inner", inside[-1])
+    assert "screen/1/" in page.render([*events[:2], *inside, *events[2:]], model)
