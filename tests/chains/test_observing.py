@@ -6,11 +6,13 @@ import json
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from opentelemetry import trace
+from opentelemetry.sdk.trace import export
 from opentelemetry.util._once import Once
 
 from chains import Chain
@@ -37,6 +39,8 @@ def test_the_python_runs(
 ) -> None:
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
     monkeypatch.setattr(trace, "_TRACER_PROVIDER_SET_ONCE", Once())
+    shown = partial(export.ConsoleSpanExporter, out=sys.stdout)  # else that of its import
+    monkeypatch.setattr(export, "ConsoleSpanExporter", shown)
     engine: Engine = traced_engine(tmp_path)
     names: dict[str, Any] = {"engine": engine, "chain": chain_of(YAML, engine)}
     events, spans = blocks("python")
