@@ -12,7 +12,7 @@ from intrinsics.catalogue import Catalogue
 from intrinsics.library import library_path
 from intrinsics.located import unknown
 
-from . import draw
+from . import drawing
 from .checking import faults_of
 from .dumper import to_yaml
 from .errors import ChainDefinitionError, InputError
@@ -119,11 +119,19 @@ class Chain:
 
     def mermaid(self) -> str:
         """A drawing in Mermaid's syntax."""
-        return draw.mermaid(self.model)
+        return drawing.mermaid(drawing.picture(self.model))
 
     def dot(self) -> str:
         """A drawing in Graphviz's language."""
-        return draw.dot(self.model)
+        return drawing.dot(drawing.picture(self.model))
+
+    def svg(self) -> str:
+        """A drawing as an SVG file, complete by itself."""
+        return drawing.svg(drawing.layout(drawing.picture(self.model)))
+
+    def ascii(self, *, plain: bool = False) -> str:
+        """A drawing for a terminal, in box-drawing characters or, `plain`, in ASCII alone."""
+        return drawing.ascii_art(drawing.layout(drawing.picture(self.model)), plain=plain)
 
     def run(
         self,

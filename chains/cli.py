@@ -32,6 +32,7 @@ from .commands import (
     run,
     runs,
     test,
+    trace,
 )
 from .commands.common import release
 from .errors import (
@@ -76,7 +77,7 @@ def _root(
 
 
 for module in (
-    *(demo, run, test, resume, runs, files, retrieve, intrinsics),
+    *(demo, run, test, resume, runs, trace, files, retrieve, intrinsics),
     *(learn, calibrate, evaluate, interchange, bench),
 ):
     module.register(app)

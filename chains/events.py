@@ -27,10 +27,12 @@ class _Event(BaseModel):
 
 
 class RunStarted(_Event):
-    """A run of a chain begins."""
+    """A run of a chain begins, at `began` (UTC, ISO 8601), with what it was `given`."""
 
     event: Literal["run_started"] = "run_started"
     chain: str
+    began: str = ""
+    given: dict[str, Any] = {}
 
 
 class NodeStarted(_Event):
@@ -41,6 +43,21 @@ class NodeStarted(_Event):
     kind: str
     attempt: int = 1
     fused: tuple[str, ...] = ()
+
+
+class PromptRead(_Event):
+    """What the model reads for a turn, or for an intrinsic: exactly that text.
+
+    It is the first `kept_characters` of the prompt that the stream told before, then `text`.
+    From `activated_character` on the intrinsic's adapter acts; None for a turn.
+    """
+
+    event: Literal["prompt"] = "prompt"
+    node: str
+    intrinsic: str | None = None
+    kept_characters: int
+    text: str
+    activated_character: int | None = None
 
 
 class Token(_Event):
@@ -189,6 +206,7 @@ class RunFailed(_Event):
 Event: TypeAlias = Annotated[
     RunStarted
     | NodeStarted
+    | PromptRead
     | Token
     | VerdictReached
     | GuardTripped

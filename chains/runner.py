@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from uuid import uuid4
 
@@ -17,6 +18,7 @@ from . import events as ev
 from .errors import ChainRunError, InputError, RunWaits
 from .frame import Frame
 from .inputs import RunInput, typed_inputs
+from .prompts import Prompts
 from .talk import Opener, PlainOpener, Talk
 
 if TYPE_CHECKING:
@@ -96,6 +98,8 @@ class Run:
             raise InputError(f"{chain.name} calls the model; give it an engine")
         self.chain, self.answer, self.alone = chain, answer, alone
         self.engine = cast("Engine | None", engine)  # a script stands in for all a node asks of it
+        self.given = given.model_dump(mode="json")
+        self.prompts = Prompts(None if engine is None else engine.chat)
         self.opener: Opener = PlainOpener() if engine is None else engine
         self.model = chain.model
         state = {"input": typed_inputs(self.model, given.inputs)}
@@ -157,7 +161,10 @@ class Run:
         try:
             if recorder is not None:
                 recorder.begin(frame, self.engine, self._source)
-            yield ev.RunStarted(**frame.stamp(), chain=self.model.name)
+            began = datetime.now(UTC).isoformat(timespec="milliseconds")
+            yield ev.RunStarted(
+                **frame.stamp(), chain=self.model.name, began=began, given=self.given
+            )
             async with aclosing(frame.flow()) as events:
                 async for event in events:
                     yield event

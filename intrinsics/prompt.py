@@ -120,6 +120,10 @@ class ChatFormat:
         """Text of ours, in which special tokens count as such."""
         return self._encode(text, split_special_tokens=False)
 
+    def shown(self, ids: Sequence[int]) -> str:
+        """The text of ids, control tokens written out."""
+        return str(self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
+
     def _encode(self, text: str, split_special_tokens: bool) -> list[int]:
         with self._encoding:  # transformers sets the way to split on the one tokenizer it keeps
             encoded = self.tokenizer(

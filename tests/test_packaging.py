@@ -48,8 +48,9 @@ def test_library_is_in_the_wheel_byte_for_byte_and_holds_no_python(wheel: Path) 
     assert not [name for name in inside if name.endswith(".py")]
 
 
-def test_templates_of_the_report_are_in_the_wheel(wheel: Path) -> None:
-    folder = ROOT / "chains" / "report" / "templates"
+@pytest.mark.parametrize("package", ["report", "tracing"])
+def test_templates_of_pages_are_in_the_wheel(wheel: Path, package: str) -> None:
+    folder = ROOT / "chains" / package / "templates"
     expected = {path.relative_to(ROOT).as_posix() for path in folder.iterdir()}
     assert expected and expected <= set(zipfile.ZipFile(wheel).namelist())
 

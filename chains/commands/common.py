@@ -196,8 +196,12 @@ def read_json(path: str) -> dict[str, Any]:
 
 def print_json(data: object) -> None:
     """One JSON object on stdout; escapes alone where its encoding lacks characters."""
-    plain = not (sys.stdout.encoding or "").lower().startswith("utf")
-    sys.stdout.write(json.dumps(data, ensure_ascii=plain, indent=2) + "\n")
+    sys.stdout.write(json.dumps(data, ensure_ascii=not shows_unicode(), indent=2) + "\n")
+
+
+def shows_unicode() -> bool:
+    """Whether stdout takes every character."""
+    return (sys.stdout.encoding or "").lower().startswith("utf")
 
 
 def tolerate_foreign_text() -> None:

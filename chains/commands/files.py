@@ -1,7 +1,8 @@
-"""`chains validate` and `chains graph`: chains as files, without a model."""
+"""`chains validate`, `graph` and `schema`: chains as files, without a model."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated
 
@@ -11,7 +12,15 @@ from intrinsics.catalogue import Catalogue
 
 from ..chain import Chain
 from ..errors import ChainDefinitionError, InputError
-from .common import FoldersOption, FunctionsOption, JsonOption, errors, functions_of, print_json
+from .common import (
+    FoldersOption,
+    FunctionsOption,
+    JsonOption,
+    errors,
+    functions_of,
+    print_json,
+    shows_unicode,
+)
 
 
 class Format(StrEnum):
@@ -19,14 +28,15 @@ class Format(StrEnum):
 
     mermaid = "mermaid"
     dot = "dot"
+    svg = "svg"
+    ascii = "ascii"
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     app.command(epilog="Example: chains validate my_chain.yaml guarded_rag")(validate)
-    app.command(epilog="Example: chains graph guarded_rag --format dot | dot -Tsvg > rag.svg")(
-        graph
-    )
+    app.command(epilog="Example: chains graph guarded_rag --format svg > guarded_rag.svg")(graph)
+    app.command(epilog="Example: chains schema > chain.schema.json")(schema)
 
 
 def validate(
@@ -64,9 +74,24 @@ def validate(
 
 def graph(
     chain: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped chain.")],
-    format_: Annotated[Format, typer.Option("--format", help="Mermaid or DOT.")] = Format.mermaid,
+    format_: Annotated[
+        Format, typer.Option("--format", help="Text for Mermaid or Graphviz, or a drawing of ours.")
+    ] = Format.mermaid,
     folders: FoldersOption = None,
 ) -> None:
-    """Draw a chain as text: what is drawn is what runs."""
+    """Draw a chain: what is drawn is what runs. Dashed arrows close loops."""
     loaded = Chain.load(chain, catalogue=Catalogue(folders or ()), functions=None)
-    typer.echo(loaded.mermaid() if format_ is Format.mermaid else loaded.dot(), nl=False)
+    draw: dict[Format, Callable[[], str]] = {
+        Format.mermaid: loaded.mermaid,
+        Format.dot: loaded.dot,
+        Format.svg: loaded.svg,
+        Format.ascii: lambda: loaded.ascii(plain=not shows_unicode()),
+    }
+    typer.echo(draw[format_](), nl=False)
+
+
+def schema() -> None:
+    """Print the JSON Schema of a chain's YAML, with which editors complete and check it."""
+    from ..yaml_schema import yaml_schema  # pydantic's generator, which nothing else needs
+
+    print_json(yaml_schema())

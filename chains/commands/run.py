@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from ..recorder import Recorder, recorded
 from ..render import DIM, Costs, badges, figures, in_words
 from ..screen import RunView, Screen
 from ..store import Store
+from ..tracing.log import to_line
 from .common import (
     DocumentsOption,
     FoldersOption,
@@ -35,6 +37,7 @@ from .common import (
     load_engine,
     print_json,
     read_json,
+    shows_unicode,
     tolerate_foreign_text,
 )
 
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     from intrinsics.engine import Engine
     from intrinsics.fanout import FanOut, Verdict
 
+    from ..events import Event
     from ..runner import Answer, Run
 
 
@@ -77,9 +81,14 @@ def run(
     node: Annotated[
         str | None, typer.Option("--node", metavar="NAME", help="Run this one node alone.")
     ] = None,
+    as_events: Annotated[
+        bool, typer.Option("--events", help="Print each event as a line of JSON, as it happens.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a chain once: show the run, or print what came of it as JSON."""
+    """Run a chain once: show the run, or print what came of it, or its events, as JSON."""
+    if as_json and as_events:
+        raise typer.BadParameter("choose one of --events and --json", param_hint="--events")
     if node is not None and record is not None:
         raise InputError("a node alone is not recorded; leave --record out")
     calls, catalogue = functions_of(functions or ()), Catalogue(folders or ())
@@ -88,14 +97,20 @@ def run(
     request = given(input_, message, documents)
     typed_inputs(loaded.model, request.inputs)  # before seconds are spent on loading
     if record is None:
-        play(loaded, catalogue, ready(loaded, model, folders), request, as_json=as_json)
+        engine = ready(loaded, model, folders)
+        play(loaded, catalogue, engine, request, as_json=as_json, as_events=as_events)
         return
     with Store.open(record) as store:
         engine = ready(loaded, model, folders)
         with recorded(store, loaded, request) as recorder:
             errors.print(f"recorded as {recorder.run_id}", markup=False)
             source = str(find(chain).absolute())
-            play(loaded, catalogue, engine, request, recorder, source=source, as_json=as_json)
+            play(
+                *(loaded, catalogue, engine, request, recorder),
+                source=source,
+                as_json=as_json,
+                as_events=as_events,
+            )
 
 
 def ready(chain: Chain, model: str | None, folders: list[Path] | None) -> Engine | None:
@@ -116,6 +131,7 @@ def play(
     *,
     source: str | None = None,
     as_json: bool,
+    as_events: bool = False,
 ) -> None:
     """Run a chain, and show it or print its result."""
     if as_json:
@@ -134,8 +150,12 @@ def play(
         return
     from ..runner import Run  # as above
 
+    answer = _answer_in_json() if as_events else _answer()
+    one = Run(chain, engine, request, None, answer, recorder=recorder, source=source)
+    if as_events:
+        asyncio.run(_print_events(one.events()))
+        return
     tolerate_foreign_text()
-    one = Run(chain, engine, request, None, _answer(), recorder=recorder, source=source)
     asyncio.run(_show(one, chain, catalogue))
 
 
@@ -148,6 +168,13 @@ async def _show(run: Run, chain: Chain, catalogue: Catalogue) -> None:
                 view.show(event)
     finally:
         screen.idle()  # an error is told below the run, not inside the spinner
+
+
+async def _print_events(events: AsyncGenerator[Event, None]) -> None:
+    async with aclosing(events) as stream:
+        async for event in stream:
+            sys.stdout.write(to_line(event, plain=not shows_unicode()) + "\n")
+            sys.stdout.flush()
 
 
 def _answer() -> Answer | None:

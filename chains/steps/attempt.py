@@ -7,7 +7,7 @@ of them trips, so that a question which passes has not waited.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
@@ -58,6 +58,8 @@ class Attempt:
         """Write, judge, and show what passes. Raises: ChainRunError: nothing passed."""
         engine = self.step.engine()
         looking = Looking(self.step, [(guard, self.talk.fork()) for guard in self.inputs])
+        for event in self._prompt():
+            yield event
         generation = engine.stream(self.talk, self.sampling, self._watch())
         try:
             async with aclosing(self._written(generation, looking)) as events:
@@ -77,6 +79,13 @@ class Attempt:
         if self.decided is None:
             for event in self.held():
                 yield event
+
+    def _prompt(self) -> Iterator[ev.Event]:
+        """What the model reads; a script has no tokens."""
+        run = self.step.frame.run
+        if run.prompts.chat is not None:
+            ids = (*self.talk.ids, *run.prompts.chat.reply_head(self.talk.roles))
+            yield from run.prompts.told(self.step.stamp(), ids)
 
     async def _written(
         self, generation: Generation, looking: Looking

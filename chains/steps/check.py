@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from intrinsics.ledger import Ledger
@@ -26,10 +26,14 @@ async def check(step: Step, node: Check) -> AsyncGenerator[ev.Event, None]:
         yield event
 
 
-def verdicts(step: Step, outcome: Outcome) -> list[ev.VerdictReached]:
-    """What intrinsics found, as events."""
+def verdicts(step: Step, outcome: Outcome) -> Iterator[ev.Event]:
+    """What intrinsics read and found, as events."""
     told: Mapping[str, Any] = outcome.output
-    return [ev.VerdictReached(**step.stamp(), intrinsic=name, **one) for name, one in told.items()]
+    for name, one in told.items():
+        verdict = outcome.read_by.get(name)
+        if verdict is not None:  # else it is recalled from a record
+            yield from step.frame.run.prompts.told(step.stamp(), verdict.token_ids, verdict)
+        yield ev.VerdictReached(**step.stamp(), intrinsic=name, **one)
 
 
 def arguments_of(step: Step, node: Check) -> dict[str, dict[str, str]]:
@@ -85,4 +89,4 @@ def judged(verdicts: dict[str, Verdict], ledger: Ledger) -> Outcome:
         }
         for name, verdict in verdicts.items()
     }
-    return Outcome(state, output, ledger)
+    return Outcome(state, output, ledger, read_by=verdicts)

@@ -44,6 +44,8 @@ class Found:
     def events(self, step: Step) -> Iterator[ev.Event]:
         """The verdict, and the trip."""
         if self.verdict is not None:
+            prompts = step.frame.run.prompts
+            yield from prompts.told(step.stamp(), self.verdict.token_ids, self.verdict)
             yield ev.VerdictReached(
                 **step.stamp(),
                 intrinsic=self.guard.check,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from intrinsics.ledger import Ledger
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from intrinsics.engine import Engine
+    from intrinsics.fanout import Verdict
 
     from ..expression import Operand
     from ..frame import Frame
@@ -29,12 +31,16 @@ FREE = Ledger()
 
 @dataclass(slots=True)
 class Outcome:
-    """What a node leaves: its slot of the state, its output as told, its cost, its message."""
+    """What a node leaves: its slot of the state, its output as told, its cost, its message.
+
+    `read_by` are the verdicts of a check, with the prompts they were read from.
+    """
 
     state: dict[str, Any]
     output: Any
     ledger: Ledger = FREE
     said: str | None = None
+    read_by: Mapping[str, Verdict] = MappingProxyType({})
 
 
 class Step:

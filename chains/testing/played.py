@@ -20,6 +20,7 @@ class PlayedVerdict:
     value: str | bool | int | float
     distribution: dict[str, float]
     ledger: Ledger = field(default_factory=Ledger)
+    token_ids: tuple[int, ...] = ()
 
     def p(self, label: str) -> float:
         """The probability of a label."""

@@ -44,6 +44,7 @@ class Script:
     ) -> None:
         """Prepare it. Raises: ScriptError, RequestError: an intrinsic or a value there can't be."""
         self.catalogue = catalogue or Catalogue()
+        self.chat = None  # nothing is read by tokens
         self._turns = _Lines("turn", turns)
         self._verdicts: dict[str, _Lines] = {}
         for name, given in (verdicts or {}).items():
