@@ -179,7 +179,9 @@ class _Reader:
             return self._budget(place, value, Budget)
         if key == "on_error":
             return self._reasons(place, value)
-        if key not in EDGE_KEYS:
+        if key == "otherwise" and value is not True:
+            self.values.fault(place, f"'otherwise' is true or not there; it is {value!r}")
+        elif key not in EDGE_KEYS:
             self.values.fault(place, unknown("key", str(key), EDGE_KEYS), key=True)
         return value
 

@@ -30,8 +30,8 @@ def verdicts(step: Step, outcome: Outcome) -> Iterator[ev.Event]:
     """What intrinsics read and found, as events."""
     told: Mapping[str, Any] = outcome.output
     for name, one in told.items():
-        verdict = outcome.read_by.get(name)
-        if verdict is not None:  # else it is recalled from a record
+        if outcome.read_by is not None:  # else it is recalled from a record
+            verdict = outcome.read_by[name]
             yield from step.frame.run.prompts.told(step.stamp(), verdict.token_ids, verdict)
         yield ev.VerdictReached(**step.stamp(), intrinsic=name, **one)
 

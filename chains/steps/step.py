@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from intrinsics.ledger import Ledger
@@ -40,7 +39,7 @@ class Outcome:
     output: Any
     ledger: Ledger = FREE
     said: str | None = None
-    read_by: Mapping[str, Verdict] = MappingProxyType({})
+    read_by: Mapping[str, Verdict] | None = None
 
 
 class Step:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..chain import Chain
     from ..inputs import RunInput
 
-_VARIES = ("run", "at", "ledger")
+_VARIES = ("run", "at", "began", "ledger")
 
 
 @dataclass(frozen=True)
