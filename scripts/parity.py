@@ -40,6 +40,7 @@ from scores import calibrate, difference, scores
 from task import Found, Log, Task, read_task
 
 JUDGES = ("majority", "length", "tfidf", "prompted", "lora", "alora", "shipped")
+ROWS = ("labels", "positive", "examples", "all_examples", "dev_examples")  # settings of the rows
 RISK_POINTS = 200
 CACHE = Path.home() / ".cache" / "alora-chains" / "parity"
 Judge = Callable[[], Found]
@@ -54,11 +55,21 @@ def main() -> None:
         definition = engine.catalogue.get(name)
         task = read_task(given.data / name, definition, given.examples, given.dev_examples)
         judged = judge_all(engine, load_network, task, given, log)
-        found[name] = {"settings": _settings(given, task), **compared(task, judged)}
+        settings = _settings(given, task)
+        found[name] = joined(found.get(name), {"settings": settings, **compared(task, judged)})
         given.out.parent.mkdir(parents=True, exist_ok=True)
         fresh = given.out.with_suffix(".part")
         fresh.write_text(json.dumps(found, indent=2) + "\n")
         fresh.replace(given.out)
+
+
+def joined(before: Mapping[str, Any] | None, now: dict[str, Any]) -> dict[str, Any]:
+    """What was found now, with the judges of an earlier run on the same rows that were not run."""
+    if before is None or any(before["settings"][key] != now["settings"][key] for key in ROWS):
+        return now
+    kept = {part: {**before[part], **now[part]} for part in ("judges", "alora_minus", "curves")}
+    trained = now if "lora" in now["judges"] else before
+    return {"settings": trained["settings"], **kept}
 
 
 def compared(task: Task, judged: Mapping[str, Found]) -> dict[str, Any]:
