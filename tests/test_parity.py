@@ -215,15 +215,16 @@ def test_every_judge_is_run_once_and_then_read_from_the_cache(
 
 
 def test_a_judge_that_is_not_run_again_is_kept_for_the_same_rows_only() -> None:
-    def told(judge: str, rows: int) -> dict[str, Any]:
-        settings = {"labels": ["a", "b"], "positive": "b", "examples": 4, "all_examples": rows}
-        settings |= {"dev_examples": 2, "ranks": [len(judge)]}
+    def told(judge: str, rows: int, examples: int = 4) -> dict[str, Any]:
+        settings = {"labels": ["a", "b"], "positive": "b", "examples": examples}
+        settings |= {"all_examples": rows, "dev_examples": 2, "ranks": [len(judge)]}
         return {"settings": settings, "judges": {judge: {}}, "alora_minus": {}, "curves": {}}
 
     both = joined(told("tfidf", 9), told("lora", 9))
     assert set(both["judges"]) == {"tfidf", "lora"} and both["settings"]["ranks"] == [4]
     assert joined(both, told("prompted", 9))["settings"]["ranks"] == [4]
     assert set(joined(both, told("prompted", 8))["judges"]) == {"prompted"}
+    assert set(joined(both, told("alora", 9, 5))["judges"]) == {"tfidf", "alora"}
     assert joined(None, told("lora", 9)) == told("lora", 9)
 
 
