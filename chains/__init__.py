@@ -10,7 +10,24 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .chain import Chain
-    from .dsl import END, START, Definition, ask, check, function, given, say, turn
+    from .dsl import (
+        END,
+        START,
+        Budget,
+        Definition,
+        ask,
+        best_of,
+        check,
+        function,
+        given,
+        map_over,
+        parallel,
+        read,
+        retrieve,
+        say,
+        subchain,
+        turn,
+    )
     from .errors import ChainDefinitionError, ChainError, ChainRunError, InputError
     from .inputs import RunInput
     from .runner import RunResult
@@ -18,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "END",
     "START",
+    "Budget",
     "Chain",
     "ChainDefinitionError",
     "ChainError",
@@ -27,10 +45,16 @@ __all__ = [
     "RunInput",
     "RunResult",
     "ask",
+    "best_of",
     "check",
     "function",
     "given",
+    "map_over",
+    "parallel",
+    "read",
+    "retrieve",
     "say",
+    "subchain",
     "turn",
 ]
 

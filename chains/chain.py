@@ -17,11 +17,11 @@ from .checking import faults_of
 from .dumper import to_yaml
 from .errors import ChainDefinitionError, InputError
 from .functions import Callables, allowed
-from .graph import Graph, undone_by
 from .inputs import RunInput
 from .loader import read
 from .model import ChainModel
 from .places import Places
+from .plan import Plan
 
 if TYPE_CHECKING:
     from intrinsics.conversation import Conversation
@@ -53,9 +53,9 @@ class Chain:
             raise ChainDefinitionError(faults)
 
     @cached_property
-    def undone(self) -> set[int]:
-        """The edges, by index, that undo what was said since their target began: for a run."""
-        return undone_by(self.model, Graph(self.model.hops()))
+    def plan(self) -> Plan:
+        """The model made ready for runs."""
+        return Plan(self.model, self.functions)
 
     @staticmethod
     def load(
@@ -103,16 +103,19 @@ class Chain:
         return draw.dot(self.model)
 
     def run(
-        self, engine: Engine, given: RunInput, conversation: Conversation | None = None
+        self, engine: Engine | None, given: RunInput, conversation: Conversation | None = None
     ) -> RunResult:
-        """Run it to the end. Raises: ChainRunError, InputError."""
+        """Run it to the end; without turns and checks it needs no engine.
+
+        Raises: ChainRunError, InputError.
+        """
         from .runner import run_sync  # the engine's modules, which reading a chain does not need
 
         return run_sync(self, engine, given, conversation)
 
     async def arun(
         self,
-        engine: Engine,
+        engine: Engine | None,
         given: RunInput,
         conversation: Conversation | None = None,
         answer: Answer | None = None,
@@ -124,7 +127,7 @@ class Chain:
 
     def stream(
         self,
-        engine: Engine,
+        engine: Engine | None,
         given: RunInput,
         conversation: Conversation | None = None,
         answer: Answer | None = None,

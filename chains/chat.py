@@ -15,7 +15,6 @@ from . import events as ev
 from .chain import Chain
 from .errors import ChainError, InputError
 from .inputs import RunInput
-from .model import Check
 from .render import Costs
 from .screen import RunView, Screen
 
@@ -128,10 +127,8 @@ def make_ready(engine: Engine, chain: Chain) -> None:
 
     Raises: IntrinsicsError: one can't be used.
     """
-    for node in chain.model.nodes.values():
-        if isinstance(node, Check):
-            for name in node.intrinsics:
-                engine.intrinsic(name)
+    for name in chain.model.intrinsics():
+        engine.intrinsic(name)
 
 
 def read_document(path: Path) -> Document:

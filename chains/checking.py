@@ -3,54 +3,31 @@
 from __future__ import annotations
 
 import keyword
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from unicodedata import normalize
 
-from intrinsics import template as jinja
 from intrinsics.catalogue import Catalogue
 from intrinsics.errors import DefinitionError, Fault, RequestError
 from intrinsics.located import Loc, unknown
 from intrinsics.spec import Definition
 
-from .expression import Ref, refs
+from .expression import Ref, Tree, refs
 from .flowcheck import FlowCheck
-from .functions import Callables, return_type, signature_faults
-from .model import END, RESERVED, Ask, ChainModel, Check, Function, Say, Turn, templates
+from .functions import Callables
+from .model import END, LOCAL, RESERVED, ChainModel, Check, Parallel, SubChain
+from .nodecheck import NodeCheck, Reads
 from .parsing import ExpressionFault
 from .places import Places
-from .rolecheck import RoleCheck
-from .types import (
-    Bool,
-    Number,
-    Opaque,
-    Record,
-    Text,
-    Type,
-    check_condition,
-    of_output,
-    of_python,
-    shape_of,
-    type_of,
-)
-
-_REPLY = Record(
-    {"text": Text(), "finish": Text(("end", "length", "stop"), "finish"), "attempts": Number(1)}
-)
-_SAID = Record({"text": Text()})
-_FIELDS: dict[str, Type] = {
-    "str": Text(),
-    "int": Number(),
-    "float": Number(),
-    "bool": Bool(),
-    "list[str]": Opaque(),
-}
+from .rolecheck import GIVEN, RoleCheck
+from .slots import scope_of
+from .types import Bool, Number, check_condition
 
 
 def faults_of(
     model: ChainModel, places: Places, catalogue: Catalogue, functions: Callables | None
 ) -> list[Fault]:
     """Everything wrong with a chain; without `functions` its calls are not looked at."""
-    return list(_Checker(model, places, catalogue, functions).faults())
+    return list(_Checker(model, places, catalogue, functions).faults({GIVEN}))
 
 
 class _Checker:
@@ -58,42 +35,49 @@ class _Checker:
         self, model: ChainModel, places: Places, catalogue: Catalogue, functions: Callables | None
     ) -> None:
         self.model, self.places, self.catalogue = model, places, catalogue
-        self.functions: Callables = functions or {}
-        self.looks_at_calls = functions is not None
+        self.functions = functions
         self.flow = FlowCheck(model, places)
-        self.certain = self.flow.graph.certain
         self.definitions: dict[str, Definition] = {}
 
-    def faults(self) -> Iterator[Fault]:
+    def faults(self, roles: Set[str]) -> Iterator[Fault]:
+        """Every fault; `roles` is whose the last message may be when it starts."""
         yield from self._names()
         yield from self._intrinsics()
-        self.scope = self._scope()
+        self.scope = scope_of(self.model, self.definitions, self.functions or {})
         yield from self.flow.faults()
         yield from self._conditions()
-        yield from self._calls()
-        yield from self._templates()
+        yield from self._nodes()
         yield from self._output()
+        check = RoleCheck(self.model, self.places, self.definitions, self.flow.undone, roles)
         if self.flow.names_known:
-            roles = RoleCheck(self.model, self.places, self.definitions, self.flow.undone)
-            yield from roles.faults()
+            yield from check.faults()
+        for loc, node in self.model.parts():
+            if isinstance(node, SubChain):
+                inner = self.places.inner(loc)
+                sub = _Checker(node.of, inner, self.catalogue, self.functions)
+                yield from sub.faults(check.at(str(loc[1])))
 
     def _names(self) -> Iterator[Fault]:
-        for kind, names in (("nodes", self.model.nodes), ("input", self.model.input)):
-            for name in names:
-                taken = name in RESERVED or keyword.iskeyword(name) or name in ("true", "false")
-                if kind == "nodes" and taken:
-                    message = f"{name!r} has a meaning of its own; choose another name"
-                    yield self.places.fault((kind, name), message)
-                elif not name.isidentifier() or normalize("NFKC", name) != name:
-                    message = f"{name!r} is not a name; use letters, digits and _"
-                    yield self.places.fault((kind, name), message)
+        places: list[tuple[Loc, str]] = [(("nodes", name), name) for name in self.model.nodes]
+        places += [(("input", name), name) for name in self.model.input]
+        for loc, node in self.model.parts():
+            if isinstance(node, Parallel):
+                places += [((*loc, "branches", name), name) for name in node.branches]
+        for loc, name in places:
+            taken = name in RESERVED | LOCAL or keyword.iskeyword(name) or name in ("true", "false")
+            if loc[0] == "nodes" and (taken or (len(loc) > 2 and name == "winner")):
+                message = f"{name!r} has a meaning of its own; choose another name"
+                yield self.places.fault(loc, message)
+            elif not name.isidentifier() or normalize("NFKC", name) != name:
+                message = f"{name!r} is not a name; use letters, digits and _"
+                yield self.places.fault(loc, message)
 
     def _intrinsics(self) -> Iterator[Fault]:
-        for name, node in self.model.nodes.items():
+        for at, node in self.model.parts():
             if not isinstance(node, Check):
                 continue
             for intrinsic, arguments in node.intrinsics.items():
-                loc: Loc = ("nodes", name, "check", intrinsic)
+                loc: Loc = (*at, intrinsic)
                 try:
                     definition = self.catalogue.get(intrinsic)
                 except RequestError as error:
@@ -117,132 +101,48 @@ class _Checker:
                 message = f"{definition.name} needs the argument {key!r}: {what}"
                 yield self.places.fault(loc, message)
 
-    def _scope(self) -> Record:
-        fields: dict[str, Type] = {
-            "input": Record({name: _FIELDS[f.type] for name, f in self.model.input.items()}),
-            "user": Text(),
-            "messages": Opaque(),
-            "documents": Opaque(),
-        }
+    def _reads(self, name: str, where: str, *, itself: bool = True) -> Reads:
+        """What can be read at a node, or by its edges: those also read the node itself."""
+        everything = frozenset(self.model.nodes)
+        certain = self.flow.certain.get(name, everything)
+        return Reads(self.scope, everything, certain if itself else certain - {name}, where)
+
+    def _nodes(self) -> Iterator[Fault]:
+        check = NodeCheck(
+            self.places, self.definitions, self.functions or {}, self.functions is not None
+        )
         for name, node in self.model.nodes.items():
-            fields[name] = self._type_of(node)
-        return Record(fields)
-
-    def _type_of(self, node: object) -> Type:
-        if isinstance(node, Turn):
-            return _REPLY
-        if isinstance(node, Say | Ask):
-            return _SAID
-        if isinstance(node, Check):
-            known = [name for name in node.intrinsics if name in self.definitions]
-            verdicts = {name: of_output(self.definitions[name].output, name) for name in known}
-            if len(node.intrinsics) == 1 and verdicts:
-                [one] = verdicts.values()
-                return Record({**one.fields, **verdicts}, one.labels, one.source)
-            return Record(dict(verdicts)) if len(known) == len(node.intrinsics) else _UNKNOWN
-        call = self.functions.get(node.call) if isinstance(node, Function) else None
-        return Record({"value": of_python(return_type(call))}) if call else _UNKNOWN
-
-    def _readable(self, ref: Ref, where: str, certain: frozenset[str]) -> Iterator[ExpressionFault]:
-        name = ref.path[0]
-        if name in self.model.nodes and name not in certain:
-            message = f"{where} reads {name!r}, which may not have run by then"
-            yield ExpressionFault(message, ref.at)
-
-    def _known(self, ref: Ref) -> bool:
-        """False where the type of what it reads could not be found, which is reported already."""
-        return self.scope.fields.get(ref.path[0]) is not _UNKNOWN
+            reads = self._reads(name, f"{name!r}", itself=False)
+            yield from check.faults(("nodes", name, node.kind), node, reads)
 
     def _conditions(self) -> Iterator[Fault]:
         for index, edge in enumerate(self.model.flow):
-            if edge.when is None:
-                continue
-            certain = self.certain.get(edge.source, frozenset(self.model.nodes))
-            found: list[ExpressionFault] = []
-            if all(map(self._known, refs(edge.when))):
-                found += check_condition(edge.when, self.scope)
-            for ref in refs(edge.when):
-                found += self._readable(ref, f"the edge from {edge.source!r}", certain)
-            for fault in found:
-                yield self.places.fault(("flow", index, "when"), fault.message, fault.at)
-
-    def _calls(self) -> Iterator[Fault]:
-        for name, node in self.model.nodes.items():
-            if not isinstance(node, Function):
-                continue
-            loc: Loc = ("nodes", name, "function")
-            call = self.functions.get(node.call)
-            if call is None:
-                if self.looks_at_calls:
-                    message = unknown("function", node.call, self.functions)
-                    remedy = "register it in code, or give its module by --functions"
-                    yield self.places.fault((*loc, "call"), f"{message}; {remedy}")
-                continue
-            for message in signature_faults(call, self._given(node)):
-                yield self.places.fault(loc, message)
-            yield from self._operands(name, node)
-
-    def _operands(self, name: str, node: Function) -> Iterator[Fault]:
-        """Names that a call's arguments read: unknown, or maybe not there yet."""
-        certain = self.certain.get(name, frozenset(self.model.nodes)) - {name}
-        for key, operand in node.arguments.items():
-            for ref in refs(operand):
-                try:
-                    if self._known(ref):
-                        type_of(ref, self.scope)
-                    found = list(self._readable(ref, f"{name!r}", certain))
-                except ExpressionFault as error:
-                    found = [error]
-                for fault in found:
-                    place = ("nodes", name, "function", "arguments", key)
-                    yield self.places.fault(place, fault.message, fault.at)
-
-    def _given(self, node: Function) -> dict[str, Type | None]:
-        """The types of a call's arguments; None where one is not known."""
-        found: dict[str, Type | None] = {}
-        for key, operand in node.arguments.items():
-            try:
-                kind = type_of(operand, self.scope)
-            except ExpressionFault:  # told at its own place
-                kind = _UNKNOWN
-            found[key] = None if isinstance(kind, Opaque) else kind
-        return found
-
-    def _templates(self) -> Iterator[Fault]:
-        for one in templates(self.model):
-            extra = {"attempt"} if one.node and isinstance(self.model.nodes[one.node], Turn) else ()
-            certain = self.certain.get(str(one.node), frozenset(self.model.nodes)) - {one.node}
-            yield from self._template(one.loc, one.text, f"{one.node!r}", frozenset(certain), extra)
+            reads = self._reads(edge.source, f"the edge from {edge.source!r}")
+            for key, tree in (("when", edge.when), ("until", edge.until)):
+                for fault in _condition(tree, reads) if tree is not None else ():
+                    yield self.places.fault(("flow", index, key), fault.message, fault.at)
+            if edge.best is not None:
+                for fault in _number(edge.best, reads):
+                    yield self.places.fault(("flow", index, "best"), fault.message, fault.at)
 
     def _output(self) -> Iterator[Fault]:
-        text = self.model.output
-        if text is None:
-            return
-        certain = self.certain.get(END, frozenset(self.model.nodes))
-        yield from self._template(("output",), text, "the output", certain, {"said"})
-
-    def _template(
-        self,
-        loc: Loc,
-        text: str,
-        where: str,
-        certain: frozenset[str | None] | frozenset[str],
-        extra: set[str] | tuple[()],
-    ) -> Iterator[Fault]:
-        shape = {name: shape_of(kind) for name, kind in self.scope.fields.items()}
-        parsed = jinja.Template(text)
-        faults = parsed.check({**shape, **dict.fromkeys(extra)})
-        for fault in faults:
-            yield self.places.fault(loc, fault.message, fault.offset)
-        if faults:
-            return
-        for name in sorted({path[0] for path in parsed.paths} - parsed.tested):
-            if name in self.model.nodes and name not in certain:
-                message = (
-                    f"{where} reads {name!r}, which may not have run by then; "
-                    f"guard it with {{% if {name} is defined %}}"
-                )
-                yield self.places.fault(loc, message, text.find(name))
+        if self.model.output is not None:
+            reads = self._reads(END, "the output")
+            for fault in reads.template(self.model.output, "said"):
+                yield self.places.fault(("output",), fault.message, fault.at)
 
 
-_UNKNOWN: Type = Opaque()
+def _condition(tree: Tree, reads: Reads) -> Iterator[ExpressionFault]:
+    if all(map(reads.knows, refs(tree))):
+        yield from check_condition(tree, reads.scope)
+    for ref in refs(tree):
+        late = reads.late(ref.path[0])
+        if late:
+            yield ExpressionFault(late, ref.at)
+
+
+def _number(ref: Ref, reads: Reads) -> Iterator[ExpressionFault]:
+    kind, wrong = reads.operand(ref)
+    yield from wrong
+    if kind is not None and not isinstance(kind, Number | Bool):
+        yield ExpressionFault(f"'{ref}' is {kind}, not a number to choose by", ref.at)

@@ -51,6 +51,10 @@ class Value(Condition):
         """A field of the record that a function returned."""
         return Value(self._node, (*self._path, name))
 
+    def p(self, label: str) -> Value:
+        """A label's probability, of a verdict."""
+        return Value(self._node, (*self._path, "p"), label)
+
     def is_in(self, *items: tree.Scalar) -> Condition:
         """Whether it is one of several literals. Raises: ValueError: none is given."""
         if not items:

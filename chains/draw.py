@@ -12,6 +12,11 @@ _SHAPES = {
     "say": ("(", ")", "note"),
     "ask": ("[/", "/]", "parallelogram"),
     "function": ("[[", "]]", "component"),
+    "retrieve": ("[(", ")]", "cylinder"),
+    "parallel": ("[[", "]]", "box3d"),
+    "map": ("[[", "]]", "box3d"),
+    "best_of": ("[[", "]]", "box3d"),
+    "subchain": ("[[", "]]", "folder"),
 }
 
 

@@ -10,187 +10,55 @@
             screen.otherwise >> reply >> END,
         ]
 
+A node inside another one is written where it belongs:
+
+        both = parallel(tone=check("tone"), facts=function(look_up, text=read("user")))
+        draft = best_of(4, turn(temperature=1.0), judge=check("certainty"))
+
 A name is written once, so editors can complete, find and rename it. A condition is data, not a
 lambda: it is checked when the chain is built, drawn on the edge and written to YAML.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from intrinsics.catalogue import Catalogue
 from intrinsics.located import Loc, unknown
 
-from . import expression as tree
 from .chain import Chain
-from .conditions import Condition, Value
+from .conditions import Value
 from .errors import ChainDefinitionError
-from .functions import allowed, name_of
+from .functions import allowed
+from .handles import Arrow as Arrow
+from .handles import Budget as Budget
+from .handles import Node as Node
+from .handles import Operand, Path
+from .handles import Verdict as Verdict
+from .kinds import Failed, Join
 from .model import END as END_NAME
-from .model import PYTHON_TYPES, Ask, ChainModel, Check, Edge, Field_, Function, Say, Turn
+from .model import (
+    PYTHON_TYPES,
+    Ask,
+    BestOf,
+    ChainModel,
+    Check,
+    Field_,
+    Map,
+    Parallel,
+    Retrieve,
+    Say,
+    SubChain,
+    Turn,
+)
 from .model import START as START_NAME
 from .model import Node as NodeModel
-from .places import CodePlace, CodePlaces, caller
+from .places import CodePlace, CodePlaces, Places, caller
 
-
-@dataclass(frozen=True)
-class Verdict:
-    """One intrinsic's part of a check node."""
-
-    node: Node
-    intrinsic: str
-
-    @property
-    def value(self) -> Value:
-        """Its value: a label, a truth value or a number."""
-        return Value(self.node, (self.intrinsic, "value"))
-
-    def p(self, label: str) -> Value:
-        """The probability of a label."""
-        return Value(self.node, (self.intrinsic, "p"), label)
-
-
-@dataclass(frozen=True)
-class _Arrow:
-    """An edge without its names yet."""
-
-    source: Node
-    target: Node
-    when: Condition | None
-    otherwise: bool
-    place: CodePlace
-    at_most: int | None = None
-    then: Node | None = None
-    abstain_below: float | None = None
-
-    def edge(self) -> Edge:
-        return Edge(
-            source=self.source.name,
-            target=self.target.name,
-            when=None if self.when is None else self.when.build(),
-            otherwise=self.otherwise,
-            at_most=self.at_most,
-            then=None if self.then is None else self.then.name,
-            abstain_below=self.abstain_below,
-        )
-
-
-@dataclass(frozen=True)
-class Path:
-    """Edges in a row; `>>` goes on from the last one's target."""
-
-    arrows: tuple[_Arrow, ...]
-
-    def __rshift__(self, target: Node) -> Path:
-        return Path((*self.arrows, _Arrow(self.arrows[-1].target, target, None, False, caller())))
-
-
-@dataclass(frozen=True)
-class Exit:
-    """One of several ways out of a node."""
-
-    source: Node
-    when: Condition | None
-    abstain_below: float | None = None
-
-    def __rshift__(self, target: Node) -> Path:
-        return Path((self._arrow(target, caller()),))
-
-    def again(self, target: Node, *, at_most: int, then: Node) -> Path:
-        """Go back to `target`, at most that many times in a run; after that go to `then`."""
-        return Path((self._arrow(target, caller(), at_most, then),))
-
-    def _arrow(
-        self, target: Node, place: CodePlace, at_most: int | None = None, then: Node | None = None
-    ) -> _Arrow:
-        otherwise = self.when is None and self.abstain_below is None
-        bounds = (at_most, then, self.abstain_below)
-        return _Arrow(self.source, target, self.when, otherwise, place, *bounds)
-
-
-@dataclass(eq=False)
-class Node:
-    """A node of a chain. Its name is that of the attribute it is assigned to."""
-
-    model: NodeModel | None
-    place: CodePlace
-    call: Callable[..., Any] | None = None
-    arguments: dict[str, Value | tree.Scalar] = field(default_factory=dict)
-    name: str = ""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-
-    def __rshift__(self, target: Node) -> Path:
-        return Path((_Arrow(self, target, None, False, caller()),))
-
-    def again(self, target: Node, *, at_most: int, then: Node) -> Path:
-        """Always go back to `target`, at most that many times in a run; after that to `then`."""
-        return Path((_Arrow(self, target, None, False, caller(), at_most, then),))
-
-    def when(self, condition: Condition) -> Exit:
-        """The way out if a condition holds; ways are tried in the order of the flow."""
-        return Exit(self, condition)
-
-    def abstain_below(self, probability: float) -> Exit:
-        """The way out if the probability that a check found is below this one.
-
-        The reply that was judged is taken back: what follows stands in its place.
-        Raises: ChainDefinitionError: no number between 0 and 1.
-        """
-        if not 0 < probability < 1:
-            message = f"abstain_below is {probability}; it is a number between 0 and 1"
-            raise ChainDefinitionError([caller().fault(message)])
-        return Exit(self, None, probability)
-
-    @property
-    def otherwise(self) -> Exit:
-        """The way out if no condition held."""
-        return Exit(self, None)
-
-    def __getitem__(self, intrinsic: str) -> Verdict:
-        """One of a check node's verdicts."""
-        return Verdict(self, intrinsic)
-
-    @property
-    def value(self) -> Value:
-        """The value of a check node with one intrinsic, or of a function node."""
-        return Value(self, ("value",))
-
-    def p(self, label: str) -> Value:
-        """A label's probability, of a check node with one intrinsic."""
-        return Value(self, ("p",), label)
-
-    @property
-    def text(self) -> Value:
-        """The text of a turn, say or ask node."""
-        return Value(self, ("text",))
-
-    @property
-    def finish(self) -> Value:
-        """Why a turn's reply ended: end, stop or length."""
-        return Value(self, ("finish",))
-
-    @property
-    def attempts(self) -> Value:
-        """How many times a turn has replied in this run."""
-        return Value(self, ("attempts",))
-
-    def built(self) -> NodeModel:
-        """The node as data."""
-        if self.call is not None:
-            given = {
-                key: value.ref() if isinstance(value, Value) else tree.Constant(value)
-                for key, value in self.arguments.items()
-            }
-            return Function(call=name_of(self.call), arguments=given)
-        assert self.model is not None
-        return self.model
-
+T = TypeVar("T")
 
 START = Node(None, CodePlace("", 1, 1), name=START_NAME)
 END = Node(None, CodePlace("", 1, 1), name=END_NAME)
@@ -221,9 +89,59 @@ def ask(question: str) -> Node:
     return _node(Ask, question=question)
 
 
-def function(call: Callable[..., Any], **arguments: Value | tree.Scalar) -> Node:
+def function(call: Callable[..., Any], **arguments: Operand) -> Node:
     """A typed module-level Python function is called, sync or async."""
     return Node(None, caller(), call, arguments)
+
+
+def retrieve(folder: str, query: str = "{{ user }}", *, top: int = 3) -> Node:
+    """The best passages of a folder become documents of the conversation."""
+    return _node(Retrieve, folder=folder, query=query, top=top)
+
+
+def parallel(*, join: Join = "all", **branches: Node) -> Node:
+    """Nodes that run at once; see `chains.model.Parallel` for the joins."""
+
+    def build() -> NodeModel:
+        built = {name: node.built() for name, node in branches.items()}
+        return Parallel(branches=built, join=join)
+
+    inside: dict[Loc, Node] = {("branches", name): node for name, node in branches.items()}
+    return Node(None, caller(), build=build, inside=inside)
+
+
+def map_over(items: Value, do: Node, *, failed: Failed = "raise") -> Node:
+    """A node for each item of a list; it reads `read("item")`."""
+
+    def build() -> NodeModel:
+        return Map(over=items.ref(), do=do.built(), failed=failed)
+
+    return Node(None, caller(), build=build, inside={("do",): do})
+
+
+def best_of(n: int, candidate: Node, *, judge: Node, by: Value | None = None) -> Node:
+    """The best of `n` turns, by what `judge` says: its value, or `read("judge")...`."""
+
+    def build() -> NodeModel:
+        chosen = {} if by is None else {"by": by.ref()}
+        parts = {"turn": candidate.built(), "judge": judge.built()}
+        return BestOf.model_validate({"n": n, **parts, **chosen})
+
+    return Node(None, caller(), build=build, inside={("turn",): candidate, ("judge",): judge})
+
+
+def subchain(of: type[Definition] | Chain, **arguments: Operand) -> Node:
+    """A whole chain as a node; `arguments` are its inputs."""
+    if isinstance(of, Chain):
+        return Node(SubChain(of=of.model), caller(), arguments=arguments)
+    model, places = of.model()
+    inside: dict[Loc, Node] = {("of", name): node for name, node in of.nodes().items()}
+    return Node(SubChain(of=model), caller(), None, arguments, inside=inside, sub=places)
+
+
+def read(name: str) -> Value:
+    """A name of the state that is no node's: user, documents, error, or item, judge inside one."""
+    return Value(None, tuple(name.split(".")))
 
 
 def given(name: str) -> Value:
@@ -249,14 +167,15 @@ def _words(error: Mapping[str, Any], kind: type[BaseModel]) -> str:
     return f"{name}: {error['msg']}; it is {error['input']!r}"
 
 
-_SETTINGS = ("name", "system", "description", "version", "inputs", "output")
+_SETTINGS = ("name", "system", "description", "version", "inputs", "output", "budget")
 
 
 class Definition:
     """Subclass it to define a chain; `chain()` checks and builds it.
 
     Attributes: nodes, `flow`, and optionally `name` (else the class's, in snake case), `system`,
-    `description`, `version`, `inputs` (name to type, or to a pair of type and default), `output`.
+    `description`, `version`, `inputs` (name to type, or to a pair of type and default), `output`,
+    `budget`.
     """
 
     flow: ClassVar[Iterable[Path]]
@@ -264,7 +183,19 @@ class Definition:
     @classmethod
     def chain(cls, catalogue: Catalogue | None = None) -> Chain:
         """The checked chain. Raises: ChainDefinitionError: every fault, at its place."""
-        nodes = {name: node for name, node in vars(cls).items() if isinstance(node, Node)}
+        model, places = cls.model()
+        functions = [call for node in cls.nodes().values() for call in node.calls()]
+        return Chain(model, places, catalogue, allowed(functions))
+
+    @classmethod
+    def nodes(cls) -> dict[str, Node]:
+        """Its nodes by their names."""
+        return {name: node for name, node in vars(cls).items() if isinstance(node, Node)}
+
+    @classmethod
+    def model(cls) -> tuple[ChainModel, Places]:
+        """The chain as data, and where its parts stand. Raises: ChainDefinitionError."""
+        nodes = cls.nodes()
         taken = [node for name, node in nodes.items() if name in _SETTINGS]
         if taken:
             message = f"{taken[0].name!r} is a setting of the chain; name the node otherwise"
@@ -274,21 +205,48 @@ class Definition:
             message = f"the flow of {cls.__name__} is empty; begin it with START >> ..."
             raise ChainDefinitionError([CodePlace(cls.__module__, 1, 1).fault(message)])
         places: dict[Loc, CodePlace] = {(): arrows[0].place}
-        places |= {("nodes", name): node.place for name, node in nodes.items()}
         places |= {("flow", i): arrow.place for i, arrow in enumerate(arrows)}
+        subs: dict[Loc, Places] = {}
+        built: dict[str, NodeModel] = {}
+        for name, node in nodes.items():
+            built[name] = _built(node.place, node.built)
+            places[("nodes", name)] = node.place
+            for loc, one in _parts(("nodes", name, built[name].kind), node):
+                places.setdefault(loc, one.place)
+                if one.sub is not None:
+                    subs[loc] = one.sub
         inputs = getattr(cls, "inputs", {})
+        budget: Budget | None = getattr(cls, "budget", None)
         model = ChainModel(
             name=getattr(cls, "name", _snake(cls.__name__)),
             version=getattr(cls, "version", 1),
             description=getattr(cls, "description", None),
             system=getattr(cls, "system", None),
             input={name: _input(spec) for name, spec in inputs.items()},
-            nodes={name: node.built() for name, node in nodes.items()},
-            flow=tuple(arrow.edge() for arrow in arrows),
+            nodes=built,
+            flow=tuple(_built(arrow.place, arrow.edge) for arrow in arrows),
             output=getattr(cls, "output", None),
+            budget=None if budget is None else _built(arrows[0].place, budget.of_run),
         )
-        functions = [node.call for node in nodes.values() if node.call is not None]
-        return Chain(model, CodePlaces(places), catalogue, allowed(functions))
+        return model, CodePlaces(places, subs)
+
+
+def _built(place: CodePlace, build: Callable[[], T]) -> T:
+    """What is built, or what is wrong with its values, at a place."""
+    try:
+        return build()
+    except ValidationError as error:
+        told = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+        raise ChainDefinitionError([place.fault(one) for one in told]) from None
+
+
+def _parts(loc: Loc, node: Node) -> Iterator[tuple[Loc, Node]]:
+    """A node and those inside it, with the places they have in the model."""
+    yield loc, node
+    for place, one in node.inside.items():
+        if place[0] != "of":  # a sub-chain has places of its own
+            kind = () if place == ("turn",) else (one.built().kind,)
+            yield from _parts((*loc, *place, *kind), one)
 
 
 def _input(spec: Any) -> Field_:

@@ -5,6 +5,7 @@ ChainError
 ├── InputError             a run's input: messages, documents or input fields
 ├── OutputError            a result that could not be written
 ├── ChainRunError          a run could not go on; says at which node, and what to do
+├── RunWaits               a recorded run waits for a human; it is no failure
 └── StoreError             runs could not be recorded or read; what was recorded before is intact
     ├── StoreRequestError  what is asked of a store can't be had
     │   ├── UnknownRun         no run of that name in it
@@ -23,8 +24,12 @@ ChainError
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from intrinsics.errors import Fault
+
+if TYPE_CHECKING:
+    from .model import ErrorKind
 
 
 class ChainError(Exception):
@@ -48,11 +53,22 @@ class OutputError(ChainError):
 
 
 class ChainRunError(ChainError):
-    """A run stopped at `node`; the conversation is as it was before the run."""
+    """A run stopped at `node`; the conversation is as it was before the run.
 
-    def __init__(self, message: str, node: str | None = None) -> None:
-        self.node = node
+    `reason` is what an error edge names (`chains.model.ERRORS`); `plain` leaves the node out.
+    """
+
+    def __init__(self, message: str, node: str | None = None, reason: ErrorKind = "engine") -> None:
+        self.node, self.reason, self.plain = node, reason, message
         super().__init__(f"node {node!r}: {message}" if node else message)
+
+
+class RunWaits(ChainError):
+    """A recorded run waits for the answer to a question; resumed, it goes on from there."""
+
+    def __init__(self, node: str, question: str) -> None:
+        self.node, self.question = node, question
+        super().__init__(f"node {node!r} waits for an answer: {question}")
 
 
 class StoreError(ChainError):

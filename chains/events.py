@@ -6,16 +6,23 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from .model import ErrorKind
+
 LedgerData: TypeAlias = dict[str, int | float | None]
 
 
 class _Event(BaseModel):
-    """`run` names the run; `at` is seconds since its start."""
+    """`run` names the run; `at` is seconds since its start.
+
+    `branch` is where in the chain it happens: the names of the nodes around it, joined by "/";
+    "" for the chain's own nodes.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     run: str
     at: float
+    branch: str = ""
 
 
 class RunStarted(_Event):
@@ -63,13 +70,68 @@ class Asked(_Event):
 
 
 class NodeFinished(_Event):
-    """A node has its output."""
+    """A node has its output; `recalled`: from the record, it was not run again."""
 
     event: Literal["node_finished"] = "node_finished"
     node: str
     kind: str
     output: Any
     ledger: LedgerData
+    recalled: bool = False
+
+
+class NodeFailed(_Event):
+    """One attempt of a node failed; it left no message. `reason` is what an error edge names."""
+
+    event: Literal["node_failed"] = "node_failed"
+    node: str
+    attempt: int
+    reason: ErrorKind
+    error: str
+
+
+class Retried(_Event):
+    """A node that failed will be tried again after a pause."""
+
+    event: Literal["retried"] = "retried"
+    node: str
+    attempt: int
+    pause_seconds: float
+
+
+class RolledBack(_Event):
+    """The last `messages` messages were never said: going back, abstaining, or a failure."""
+
+    event: Literal["rolled_back"] = "rolled_back"
+    node: str
+    messages: int
+
+
+class Cancelled(_Event):
+    """A branch was given up since another one decided the join."""
+
+    event: Literal["cancelled"] = "cancelled"
+    node: str
+
+
+class AttemptChosen(_Event):
+    """Of several attempts of a node one remains: number `chosen`, from 1; `scores` in order."""
+
+    event: Literal["attempt_chosen"] = "attempt_chosen"
+    node: str
+    chosen: int
+    scores: tuple[float | None, ...]
+
+
+class BudgetSpent(_Event):
+    """A budget has ended what it bounds: a run, or the loop from `source`; on to `target`."""
+
+    event: Literal["budget_spent"] = "budget_spent"
+    budget: Literal["steps", "tokens", "seconds"]
+    limit: float
+    source: str
+    target: str
+    loop: bool
 
 
 class EdgeTaken(_Event):
@@ -83,11 +145,20 @@ class EdgeTaken(_Event):
 
 
 class RunFinished(_Event):
-    """The run is at its end."""
+    """The run is at its end; `stopped`: a spent budget led there."""
 
     event: Literal["run_finished"] = "run_finished"
     output: str
     ledger: LedgerData
+    stopped: bool = False
+
+
+class RunWaiting(_Event):
+    """The run is recorded and ends here until a human has answered."""
+
+    event: Literal["run_waiting"] = "run_waiting"
+    node: str
+    question: str
 
 
 class RunFailed(_Event):
@@ -105,8 +176,15 @@ Event: TypeAlias = Annotated[
     | VerdictReached
     | Asked
     | NodeFinished
+    | NodeFailed
+    | Retried
+    | RolledBack
+    | Cancelled
+    | AttemptChosen
+    | BudgetSpent
     | EdgeTaken
     | RunFinished
+    | RunWaiting
     | RunFailed,
     Field(discriminator="event"),
 ]

@@ -8,13 +8,16 @@ from collections.abc import Iterator
 from intrinsics.errors import Fault
 from intrinsics.located import unknown
 
-from .graph import Graph, undone_by
-from .model import END, START, ChainModel, Edge, Turn
+from .graph import Graph, certain_hops, undone_by
+from .model import END, START, ChainModel, Edge, Turn, speaks
 from .places import Places
 
 
 class FlowCheck:
-    """Finds the faults of a flow; `graph` is what the flow seems to mean."""
+    """Finds the faults of a flow; `graph` is what the flow seems to mean.
+
+    `certain` are, for each node, those that have finished before it in every run, and itself.
+    """
 
     def __init__(self, model: ChainModel, places: Places) -> None:
         self.model, self.places = model, places
@@ -23,6 +26,8 @@ class FlowCheck:
             (self._meant(source), self._meant(target)) for source, target in model.hops()
         )
         self.undone = undone_by(model, self.graph)
+        known = Graph((self._meant(a), self._meant(b)) for a, b in certain_hops(model))
+        self.certain = known.certain
 
     def faults(self) -> Iterator[Fault]:
         """Every fault of the flow."""
@@ -32,6 +37,7 @@ class FlowCheck:
         for index, edge in enumerate(self.model.flow):
             yield from self._names(index, edge)
             yield from self._bounds(index, edge)
+        yield from self._budget()
         for name in (START, *self.model.nodes):
             yield from self._exits(name)
         if self.names_known:
@@ -41,7 +47,7 @@ class FlowCheck:
     def _meant(self, name: str) -> str:
         """A misspelt name is taken for the nearest node, so that it is reported once."""
         known = (START, END, *self.model.nodes)
-        if name in known:
+        if name in known or name.endswith("!"):
             return name
         near = difflib.get_close_matches(name, known, n=1)
         self.names_known = self.names_known and bool(near)
@@ -60,42 +66,73 @@ class FlowCheck:
                 yield self.places.fault(("flow", index, part), unknown("node", name, known))
 
     def _bounds(self, index: int, edge: Edge) -> Iterator[Fault]:
-        ways = (edge.when is not None, edge.otherwise, edge.abstain_below is not None)
-        if sum(ways) > 1:
-            message = "an edge has one of 'when', 'otherwise' and 'abstain_below'"
-            yield self.places.fault(("flow", index, _tested(edge)), message)
-        if edge.at_most is not None and edge.then is None:
-            message = f"at_most {edge.at_most} needs 'then': where to go after that"
-            yield self.places.fault(("flow", index, "at_most"), message)
-        if edge.then is not None and edge.at_most is None:
-            message = "'then' says where to go after at_most; add at_most"
-            yield self.places.fault(("flow", index, "then"), message)
+        """Keys of an edge that need each other, or exclude each other."""
+        present = [key for key in _WAYS if getattr(edge, key)]
+        if len(present) > 1:
+            message = f"an edge has one of {', '.join(map(repr, _WAYS))}"
+            yield self.places.fault(("flow", index, present[-1]), message)
+        needs = (
+            ("at_most", "then", f"at_most {edge.at_most} needs 'then': where to go after that"),
+            ("then", "at_most", "'then' says where to go after at_most; add at_most"),
+            ("until", "at_most", "'until' needs at_most and then: how often, and where to"),
+            ("best", "until", "'best' chooses among the attempts of a loop with 'until'"),
+            ("budget", "at_most", "an edge's budget bounds a loop; add at_most and then"),
+        )
+        for key, other, message in needs:
+            if getattr(edge, key) is not None and getattr(edge, other) is None:
+                yield self.places.fault(("flow", index, key), message)
+        if edge.on_error and edge.source == START:
+            yield self.places.fault(("flow", index, "on_error"), f"{START!r} can't fail")
+
+    def _budget(self) -> Iterator[Fault]:
+        budget = self.model.budget
+        if budget is not None and budget.then not in (END, *self.model.nodes):
+            message = unknown("node", budget.then, (*self.model.nodes, END))
+            yield self.places.fault(("budget", "then"), message)
 
     def _exits(self, name: str) -> Iterator[Fault]:
-        edges = [(i, edge) for i, edge in enumerate(self.model.flow) if edge.source == name]
+        every = [(i, edge) for i, edge in enumerate(self.model.flow) if edge.source == name]
+        edges = [(i, edge) for i, edge in every if not edge.on_error]
         place = ("nodes", name) if name != START else ("flow",)
         if not edges:
             hint = f"add '{name} -> {END if name != START else next(iter(self.model.nodes))}'"
-            yield self.places.fault(place, f"dead end: no edge leaves {name!r}; {hint}")
+            word = "but error edges " if every else ""
+            message = f"dead end: no edge {word}leaves {name!r}; {hint}"
+            yield self.places.fault(place, message)
             return
+        yield from self._order(name, edges)
+        yield from self._errors([(i, edge) for i, edge in every if edge.on_error])
+
+    def _order(self, name: str, edges: list[tuple[int, Edge]]) -> Iterator[Fault]:
         last, final = edges[-1]
         for index, edge in edges[:-1]:
-            if edge.condition is None:
+            if _always(edge):
                 word = "'otherwise' comes last" if edge.otherwise else "it is always taken"
                 message = f"{word}; the edge from {name!r} after it is never reached"
                 yield self.places.fault(("flow", index, "source"), message)
-        if final.condition is not None:
+        if not _always(final):
             message = f"no edge is taken when this is false; add '{name} -> ...: otherwise'"
             yield self.places.fault(("flow", last, _tested(final)), message)
         elif len(edges) == 1 and final.otherwise:
             message = f"'otherwise' needs an edge with a condition from {name!r} before it"
             yield self.places.fault(("flow", last, "source"), message)
-        elif len(edges) > 1 and not final.otherwise:
+        elif len(edges) > 1 and not final.otherwise and final.until is None:
             message = f"several edges leave {name!r}; give each a 'when' and the last 'otherwise'"
             yield self.places.fault(("flow", last, "source"), message)
 
+    def _errors(self, edges: list[tuple[int, Edge]]) -> Iterator[Fault]:
+        caught: set[str] = set()
+        for index, edge in edges:
+            again = [one for one in edge.on_error if one in caught or "any" in caught]
+            if again:
+                message = f"an error edge before it takes {again[0]!r} already"
+                yield self.places.fault(("flow", index, "on_error"), message)
+            caught |= set(edge.on_error)
+
     def _ways(self) -> Iterator[Fault]:
         reachable, ending = self.graph.reachable(), self.graph.can_end()
+        if self.model.budget is not None:
+            reachable |= self.graph.between(self._meant(self.model.budget.then), END)
         for name in self.model.nodes:
             if name not in reachable:
                 message = f"unreachable: no way leads from start to {name!r}"
@@ -125,6 +162,14 @@ class FlowCheck:
         if not self.graph.between(self._meant(edge.target), self._meant(edge.source)):
             message = f"at_most bounds a way back, but {edge.target!r} does not lead here again"
             yield self.places.fault(("flow", index, "at_most"), message)
+        loop = self.graph.between(self._meant(edge.target), self._meant(edge.source))
+        speakers = [n for n, node in self.model.nodes.items() if n in loop and speaks(node)]
+        if edge.best is not None and speakers and index not in self.undone:
+            message = (
+                f"'best' takes an earlier attempt back, but what {speakers[-1]!r} said stays; "
+                f"let the loop lead back to the one turn in it"
+            )
+            yield self.places.fault(("flow", index, "best"), message)
         node = self.model.nodes.get(edge.target)
         repeats = (
             isinstance(node, Turn) and node.temperature == 0 and "{" not in (node.prompt or "")
@@ -135,6 +180,14 @@ class FlowCheck:
                 f"temperature, or a prompt that changes"
             )
             yield self.places.fault(("flow", index, "target"), message)
+
+
+_WAYS = ("when", "otherwise", "abstain_below", "until", "on_error")
+
+
+def _always(edge: Edge) -> bool:
+    """Whether nothing comes after an edge: it is taken in any case."""
+    return edge.condition is None or edge.until is not None
 
 
 def _tested(edge: Edge) -> str:

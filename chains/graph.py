@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from .model import END, START, Ask, ChainModel, Edge, Turn
+from .model import END, START, BestOf, ChainModel, Edge, Turn, speaks
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -99,8 +99,26 @@ def undone_by(model: ChainModel, graph: Graph) -> set[int]:
 
 
 def _undoes(model: ChainModel, graph: Graph, edge: Edge) -> bool:
-    if not isinstance(model.nodes.get(edge.target), Turn):
+    if not isinstance(model.nodes.get(edge.target), Turn | BestOf):
         return False
     since = graph.since(edge.target, edge.source)
-    alone = not any(isinstance(model.nodes.get(name), Ask | Turn) for name in since)
+    others = (model.nodes.get(name) for name in since)
+    alone = not any(one is not None and speaks(one) and one.kind != "say" for one in others)
     return alone and edge.target in graph.certain.get(edge.source, frozenset())
+
+
+def certain_hops(model: ChainModel) -> list[Hop]:
+    """The hops of a flow as to what has *finished*: who fails or is cut short has left nothing.
+
+    A failing node is another one, `name!`, which is come to as the node is; a spent budget leads
+    on from everywhere.
+    """
+    hops = [(e.source, e.target) for e in model.flow if not e.on_error]
+    hops += [(e.source, e.then) for e in model.flow if e.then is not None and not e.on_error]
+    failing = [edge for edge in model.flow if edge.on_error]
+    hops += [(f"{e.source}!", target) for e in failing for target in (e.target, e.then) if target]
+    for name in {edge.source for edge in failing}:
+        hops += [(source, f"{name}!") for source, target in list(hops) if target == name]
+    if model.budget is not None:
+        hops += [(name, model.budget.then) for name in (START, *model.nodes)]
+    return hops

@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from collections.abc import Iterator
+from typing import Any, Literal, TypeAlias, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
+from intrinsics.located import Loc
 from intrinsics.spec import NAME
 
-from .expression import Compare, Constant, Operand, Ref, Tree
+from .expression import Compare, Constant, Ref, Tree
+from .kinds import KINDS as KINDS
+from .kinds import LIMITS as LIMITS
+from .kinds import Ask as Ask
+from .kinds import BestOf as BestOf
+from .kinds import Check as Check
+from .kinds import Data as Data
+from .kinds import Function as Function
+from .kinds import Map as Map
+from .kinds import Node as Node
+from .kinds import Parallel as Parallel
+from .kinds import Retrieve as Retrieve
+from .kinds import Say as Say
+from .kinds import SubChain as SubChain
+from .kinds import Turn as Turn
+from .kinds import inner as inner
+from .kinds import speaks as speaks
 
 START, END = "start", "end"
-RESERVED = frozenset({START, END, "input", "messages", "documents", "user", "said", "attempt"})
+RESERVED = frozenset(
+    {START, END, "input", "messages", "documents", "user", "said", "attempt", "error"}
+)
+LOCAL = frozenset({"item", "index", "candidate", "judge"})
+"""Names that only a node inside another one reads."""
 
 FieldType: TypeAlias = Literal["str", "int", "float", "bool", "list[str]"]
 PYTHON_TYPES: dict[str, Any] = {
@@ -24,64 +45,44 @@ PYTHON_TYPES: dict[str, Any] = {
 }
 
 
-class Data(BaseModel):
-    """Frozen, and strict about keys."""
+ErrorKind: TypeAlias = Literal["timeout", "function", "output", "engine", "template", "branches"]
+ERRORS: tuple[ErrorKind, ...] = get_args(ErrorKind)
+"""What a node can fail by: out of time, its function raised, its function returned what it does
+not say, the engine or the index refused, a template, or what runs inside it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
+class Budget(Data):
+    """What a run, or a loop since it began, may use: nodes run, tokens computed, seconds.
 
-class Turn(Data):
-    """The base model replies; its reply becomes an assistant message.
-
-    `prompt` is a text added as a user message before.
+    It is looked at between nodes; a run's seconds also cut a node short.
     """
 
-    kind: ClassVar[Literal["turn"]] = "turn"
-    prompt: str | None = Field(default=None, min_length=1)
-    max_tokens: int = Field(default=256, ge=1)
-    temperature: float = Field(default=0.0, ge=0, le=10)
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    seed: int = Field(default=0, ge=0, lt=2**62)
-    stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    steps: int | None = Field(default=None, ge=1)
+    tokens: int | None = Field(default=None, ge=1)
+    seconds: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _some(self) -> Budget:
+        if self.steps is None and self.tokens is None and self.seconds is None:
+            raise ValueError("a budget bounds steps, tokens or seconds; give at least one")
+        return self
 
 
-class Check(Data):
-    """Intrinsics judge the conversation, all in one fan-out; the values are their arguments."""
+class RunBudget(Budget):
+    """A run's budget; spent, the run goes on at `then`, and no further budget stops it there."""
 
-    kind: ClassVar[Literal["check"]] = "check"
-    intrinsics: dict[str, dict[str, str]] = Field(min_length=1)
-
-
-class Say(Data):
-    """A fixed text becomes an assistant message."""
-
-    kind: ClassVar[Literal["say"]] = "say"
-    text: str = Field(min_length=1)
-
-
-class Ask(Data):
-    """A human is asked; question and answer become an assistant and a user message."""
-
-    kind: ClassVar[Literal["ask"]] = "ask"
-    question: str = Field(min_length=1)
-
-
-class Function(Data):
-    """A registered Python function is called; `arguments` read the state, by parameter name."""
-
-    kind: ClassVar[Literal["function"]] = "function"
-    call: str = Field(pattern=r"^[\w.]+:\w+$")
-    arguments: dict[str, Operand] = {}
-
-
-Node: TypeAlias = Turn | Check | Say | Ask | Function
-KINDS: dict[str, type[Node]] = {one.kind: one for one in (Turn, Check, Say, Ask, Function)}
+    then: str = END
 
 
 class Edge(Data):
     """From one node to the next: always, `when` a condition holds, or `otherwise`.
 
-    With `at_most` the edge may be taken that many times in a run; after that, `then`.
+    With `at_most` the edge may be taken that many times in a run; after that, `then`. A `budget`
+    bounds the loop that it closes further, from the first time its target began.
+    With `until` the edge leads back as long as that does not hold, then to `then`; if it never
+    does, the attempt with the greatest `best` is what remains.
+    With `on_error` it is taken when its node fails by one of these ("any": by all); the node has
+    left nothing then.
     With `abstain_below` it is taken when the probability that its check found is below that, and
     the reply that was judged is taken back: what follows stands in its place.
     """
@@ -93,6 +94,10 @@ class Edge(Data):
     at_most: int | None = Field(default=None, ge=1)
     then: str | None = None
     abstain_below: float | None = Field(default=None, gt=0, lt=1)
+    until: Tree | None = None
+    best: Ref | None = None
+    budget: Budget | None = None
+    on_error: tuple[ErrorKind | Literal["any"], ...] = ()
 
     def __str__(self) -> str:
         return f"{self.source} -> {self.target}"
@@ -101,7 +106,7 @@ class Edge(Data):
     def condition(self) -> Tree | None:
         """What must hold for it to be taken; None where nothing must."""
         if self.abstain_below is None:
-            return self.when
+            return self.when if self.until is None else self.until
         return Compare(Ref((self.source, "value")), "<", Constant(self.abstain_below))
 
     @property
@@ -112,8 +117,17 @@ class Edge(Data):
             words.append(f"abstain below {self.abstain_below}")
         if self.when is not None:
             words.append(str(self.when))
+        if self.until is not None:
+            words.append(f"until {self.until}")
         if self.at_most is not None:
             words.append(f"at most {self.at_most}")
+        if self.best is not None:
+            words.append(f"best {self.best}")
+        if self.budget is not None:
+            told = self.budget.model_dump(exclude_none=True)
+            words.append(", ".join(f"{value:g} {name}" for name, value in told.items()))
+        if self.on_error:
+            words.append(f"on error: {', '.join(self.on_error)}")
         return ", ".join(words)
 
 
@@ -141,10 +155,11 @@ class ChainModel(Data):
     version: int = Field(default=1, ge=1)
     description: str | None = None
     system: str | None = None
-    input: dict[str, Field_] = {}
-    nodes: dict[str, Node] = {}
+    input: dict[str, Field_] = Field(default={})
+    nodes: dict[str, Node] = Field(default={})
     flow: tuple[Edge, ...] = ()
     output: str | None = None
+    budget: RunBudget | None = None
 
     def leaving(self, node: str) -> tuple[Edge, ...]:
         """The edges out of a node, in the order they are tried."""
@@ -155,29 +170,58 @@ class ChainModel(Data):
         pairs = [(edge.source, edge.target) for edge in self.flow]
         return pairs + [(edge.source, edge.then) for edge in self.flow if edge.then is not None]
 
+    def parts(self) -> Iterator[tuple[Loc, Node]]:
+        """Every node with its place, those inside others after them; not those of sub-chains."""
+        for name, node in self.nodes.items():
+            yield from _parts(("nodes", name, node.kind), node)
 
-@dataclass(frozen=True)
-class Template:
-    """Where a template stands in a model, and which node renders it (None: the chain)."""
+    def intrinsics(self) -> list[str]:
+        """The intrinsics of all its checks, each once, those of sub-chains included."""
+        found: dict[str, None] = {}
+        for _, node in self.parts():
+            if isinstance(node, Check):
+                found |= dict.fromkeys(node.intrinsics)
+            elif isinstance(node, SubChain):
+                found |= dict.fromkeys(node.of.intrinsics())
+        return list(found)
 
-    loc: tuple[str | int, ...]
-    text: str
-    node: str | None
+    def needs_model(self) -> bool:
+        """Whether a run calls the model: a turn or an intrinsic is somewhere in it."""
+        return any(
+            node.of.needs_model() if isinstance(node, SubChain) else isinstance(node, Turn | Check)
+            for _, node in self.parts()
+        )
 
 
-def templates(model: ChainModel) -> list[Template]:
-    """All templates of the nodes, with their places."""
-    found: list[Template] = []
-    for name, node in model.nodes.items():
-        loc: tuple[str, ...] = ("nodes", name, node.kind)
-        if isinstance(node, Turn) and node.prompt is not None:
-            found.append(Template((*loc, "prompt"), node.prompt, name))
-        elif isinstance(node, Say):
-            found.append(Template((*loc, "text"), node.text, name))
-        elif isinstance(node, Ask):
-            found.append(Template((*loc, "question"), node.question, name))
-        elif isinstance(node, Check):
-            for intrinsic, arguments in node.intrinsics.items():
-                for key, text in arguments.items():
-                    found.append(Template((*loc, intrinsic, key), text, name))
-    return found
+def _parts(loc: Loc, node: Node) -> Iterator[tuple[Loc, Node]]:
+    yield loc, node
+    for place, one in inner(node).items():
+        # a body is spelled with its kind; what can only be a turn is not
+        kind = () if place == ("turn",) else (one.kind,)
+        yield from _parts((*loc, *place, *kind), one)
+
+
+def templates(node: Node) -> dict[Loc, str]:
+    """The templates that a node renders itself, by their place in it."""
+    match node:
+        case Turn(prompt=str(text)):
+            return {("prompt",): text}
+        case Say(text=text):
+            return {("text",): text}
+        case Ask(question=text):
+            return {("question",): text}
+        case Retrieve(query=text):
+            return {("query",): text}
+        case Check(intrinsics=intrinsics):
+            return {
+                (intrinsic, key): text
+                for intrinsic, arguments in intrinsics.items()
+                for key, text in arguments.items()
+            }
+        case _:
+            return {}
+
+
+for _kind in KINDS.values():
+    _kind.model_rebuild(_types_namespace={"ChainModel": ChainModel, "Node": Node})
+ChainModel.model_rebuild()

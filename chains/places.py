@@ -5,7 +5,7 @@ from __future__ import annotations
 import linecache
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from types import FrameType
 from typing import Protocol
@@ -24,6 +24,10 @@ class Places(Protocol):
         """A fault at `loc`; `offset` counts characters into the text that stands there."""
         ...
 
+    def inner(self, loc: Loc) -> Places:
+        """The places of the sub-chain whose node stands at `loc`, its kind included."""
+        ...
+
 
 @dataclass(frozen=True)
 class EdgePlace:
@@ -36,16 +40,27 @@ class EdgePlace:
 
 @dataclass(frozen=True)
 class YamlPlaces:
-    """Places in a YAML file."""
+    """Places in a YAML file, of the chain that stands at `prefix` in it.
+
+    `subs` are those of its sub-chains, which may be in files of their own.
+    """
 
     located: Located
     edges: tuple[EdgePlace, ...]
+    prefix: Loc = ()
+    subs: Mapping[Loc, YamlPlaces] = field(default_factory=dict)
 
     def fault(self, loc: Loc, message: str, offset: int = 0) -> Fault:
         """A fault at the line and column of `loc`."""
         if loc[:1] == ("flow",) and len(loc) > 1:
             return self._edge_fault(loc, message, offset)
-        return self.located.fault(loc, message, key=len(loc) == 2 and offset == 0, offset=offset)
+        at = (*self.prefix, *loc)
+        key = len(loc) == 2 and loc[0] != "budget" and offset == 0
+        return self.located.fault(at, message, key=key, offset=offset)
+
+    def inner(self, loc: Loc) -> YamlPlaces:
+        """The places of a sub-chain."""
+        return self.subs[loc]
 
     def _edge_fault(self, loc: Loc, message: str, offset: int) -> Fault:
         edge = self.edges[int(loc[1])]
@@ -75,13 +90,19 @@ class CodePlaces:
     """Places in Python code; an unknown one is that of its nearest known parent."""
 
     places: Mapping[Loc, CodePlace]
+    subs: Mapping[Loc, Places] = field(default_factory=dict)
 
     def fault(self, loc: Loc, message: str, offset: int = 0) -> Fault:
         """A fault at the call that made the part."""
-        for size in range(len(loc), 0, -1):
-            if loc[:size] in self.places:
-                return self.places[loc[:size]].fault(message)
-        return self.places[()].fault(message)
+        return self._near(loc).fault(message)
+
+    def _near(self, loc: Loc) -> CodePlace:
+        known = (loc[:size] for size in range(len(loc), -1, -1) if loc[:size] in self.places)
+        return self.places[next(known)]
+
+    def inner(self, loc: Loc) -> Places:
+        """The places of a sub-chain; those of one that came as data are its node's."""
+        return self.subs.get(loc) or CodePlaces({(): self._near(loc)})
 
 
 def caller(depth: int = 1) -> CodePlace:

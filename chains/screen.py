@@ -35,6 +35,7 @@ from .render import (
 )
 
 _TAPE_CELLS = 76
+_NOTE_CHARACTERS = 300
 
 
 class Screen:
@@ -118,7 +119,10 @@ class RunView:
         self._spoken = False
 
     def show(self, event: ev.Event) -> None:
-        """Print what there is to see of an event."""
+        """Print what there is to see of an event; what happens inside a node is only counted."""
+        if event.branch:
+            self._inside(event)
+            return
         match event:
             case ev.NodeStarted():
                 self._started(event)
@@ -140,6 +144,12 @@ class RunView:
             case _:
                 pass
 
+    def _inside(self, event: ev.Event) -> None:
+        if isinstance(event, ev.NodeStarted):
+            self.screen.busy(f"{event.branch}/{event.node}")
+        elif isinstance(event, ev.VerdictReached):
+            self._count(event)
+
     def _started(self, event: ev.NodeStarted) -> None:
         node = self._model.nodes[event.node]
         if isinstance(node, Check):
@@ -148,13 +158,16 @@ class RunView:
             if event.attempt > 1:
                 self.screen.note(f"attempt {event.attempt}")
             self.screen.busy("reading")
-        elif event.kind == "function":
+        elif event.kind not in ("say", "ask"):
             self.screen.busy(event.node)
 
     def _judged(self, event: ev.VerdictReached) -> None:
         positive = self._definitions[event.intrinsic].output.positive
         words = in_words(event.value, event.distribution, positive)
         self._verdicts.append(replace(words, intrinsic=event.intrinsic))
+        self._count(event)
+
+    def _count(self, event: ev.VerdictReached) -> None:
         self.costs.verdicts += 1
         self.costs.reused += int(event.ledger["reused"] or 0)
         self.costs.computed += int(event.ledger["computed"] or 0)
@@ -169,8 +182,15 @@ class RunView:
             self.screen.write(self._wrapped(str(event.output)) + self._gap)
         elif event.kind == "check":
             self._show_verdicts(event)
-        elif event.kind == "function":
-            self.screen.note(f"{event.node}: {event.output}")
+        elif event.kind in ("best_of", "subchain"):
+            text = event.output["text"] if event.kind == "best_of" else event.output
+            if text:
+                self._spoken = True
+                self.screen.write(self._wrapped(text) + self._gap)
+        elif event.kind not in ("turn", "say", "ask"):
+            text = str(event.output)
+            cut = f"{text[:_NOTE_CHARACTERS]} ..." if len(text) > _NOTE_CHARACTERS else text
+            self.screen.note(f"{event.node}: {cut}")
 
     def _wrapped(self, text: str) -> str:
         wrap = WordWrap(self.screen.width, indent=2)
@@ -209,8 +229,7 @@ class RunView:
 
 def definitions_of(model: ChainModel, catalogue: Catalogue) -> dict[str, Definition]:
     """The intrinsics of a chain by name, in the order of its nodes."""
-    checks = [node for node in model.nodes.values() if isinstance(node, Check)]
-    return {name: catalogue.get(name) for check in checks for name in check.intrinsics}
+    return {name: catalogue.get(name) for name in model.intrinsics()}
 
 
 def _spellings(definitions: Iterable[Definition]) -> Iterable[tuple[str, str]]:

@@ -38,7 +38,8 @@ def trace_table(events: Sequence[ev.Event], width: int, glyphs: Glyphs) -> Table
 
 def _cells(event: ev.NodeFinished, output: Text, wide: bool) -> list[str | Text]:
     ledger = event.ledger
-    cells: list[str | Text] = [event.node, output]
+    name = f"{event.branch}/{event.node}" if event.branch else event.node
+    cells: list[str | Text] = [name, output]
     cells += [f"{ledger['reused']:,}", f"{ledger['computed']:,}"]
     if wide:
         cells.insert(1, event.kind)

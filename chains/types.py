@@ -62,7 +62,9 @@ class Record:
 
 @dataclass(frozen=True)
 class Opaque:
-    """Something that only a function or a template takes."""
+    """Something that only a function or a template takes; `item` is what a list holds, if known."""
+
+    item: Type | None = None
 
     def __str__(self) -> str:
         return "neither text nor number"
@@ -106,6 +108,8 @@ def of_python(annotation: Any) -> Type:
         issubclass(annotation, BaseModel) or is_dataclass(annotation)
     ):
         return Record({name: of_python(hint) for name, hint in get_type_hints(annotation).items()})
+    if origin in (list, tuple, Sequence) and get_args(annotation):
+        return Opaque(of_python(get_args(annotation)[0]))
     return Opaque()
 
 

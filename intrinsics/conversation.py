@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .draft import Draft
 from .errors import ConversationError
 from .kv import Branch
-from .messages import ROLES, Document, Message, Role
+from .messages import ROLES, Document, Message, Role, Said
 from .prompt import ChatFormat, documents_text
 
 
@@ -158,6 +158,33 @@ class Conversation:
             self.check_idle()
             del self._entries[mark:]
             self._truncate(self._entries[-1].end if self._entries else 0)
+
+    def since(self, mark: int) -> tuple[Said, ...]:
+        """What came after `mark` was read, with its ids, to be `repeat`ed elsewhere."""
+        with self.branch.tree.lock:
+            start = self._entries[mark - 1].end if mark else 0
+            found = []
+            for entry in self._entries[mark:]:
+                found.append(
+                    Said(entry.message, entry.documents, tuple(self._ids[start : entry.end]))
+                )
+                start = entry.end
+            return tuple(found)
+
+    def repeat(self, said: Iterable[Said]) -> None:
+        """Append what was said before, by its very ids. Changes: the conversation."""
+        with self.branch.tree.lock:
+            self.check_idle()
+            for one in said:
+                self._ids.extend(one.ids)
+                self._entries.append(Entry(one.message, one.documents, len(self._ids)))
+
+    def become(self, fork: Conversation) -> None:
+        """Take over what a fork of this conversation has; nothing is copied. Changes: in place."""
+        with self.branch.tree.lock:
+            self.check_idle()
+            self._ids, self._entries = list(fork._ids), list(fork._entries)
+            self.branch.adopt(fork.branch, fork.branch.length)
 
     def draft(self, ids: Sequence[int], expected: int = 0, later: int = 0) -> Draft:
         """A private continuation of `ids`, which were this conversation's when it was asked.

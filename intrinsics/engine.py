@@ -202,11 +202,32 @@ class Engine:
         timeout: float | None = None,
     ) -> Job[FanOut]:
         """`fan_out` as a job: `await` it in a task, or collect its `result()` later."""
-        given = arguments or {}
+        job = self._fan_out(conversation, intrinsics, arguments or {}, timeout)
+        self._scheduler.submit(job)
+        return job
+
+    def submit_all(
+        self, requests: Iterable[tuple[Conversation, Sequence[str | Path], Arguments]]
+    ) -> list[Job[FanOut]]:
+        """`submit` for several conversations or arguments at once: they share the next forward.
+
+        Raises: as `fan_out`, before any is begun.
+        """
+        jobs = [self._fan_out(*request, None) for request in requests]
+        self._scheduler.submit_all(jobs)
+        return jobs
+
+    def _fan_out(
+        self,
+        conversation: Conversation,
+        intrinsics: Sequence[str | Path],
+        given: Arguments,
+        timeout: float | None,
+    ) -> Job[FanOut]:
         ready = [self.intrinsic(name) for name in intrinsics]
         check_request(ready, given)
         calls = [Call.of(one, conversation, given.get(one.name, {})) for one in ready]
-        return self._start(self._proved(fan_out(self.model, conversation, calls)), timeout)
+        return Job(self._proved(fan_out(self.model, conversation, calls)), timeout)
 
     def stream(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 from pydantic import BaseModel
@@ -31,3 +32,12 @@ class Document(BaseModel, frozen=True, extra="forbid"):
 
     id: str
     text: str
+
+
+@dataclass(frozen=True)
+class Said:
+    """A message, or the message that holds `documents`, with the exact ids behind it."""
+
+    message: Message
+    documents: tuple[Document, ...] = ()
+    ids: tuple[int, ...] = ()

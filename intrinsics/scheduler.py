@@ -89,6 +89,12 @@ class Scheduler:
                 self._thread = thread
             self._waiting.append(job)
 
+    def submit_all(self, jobs: Sequence[Job[Any]]) -> None:
+        """Take jobs in at once, so that they share the next forward. Raises: TimedOut."""
+        with self._changed:
+            for job in jobs:
+                self.submit(job)
+
     async def room(self) -> None:
         """Wait, in a task, until a job can be taken in without blocking the loop."""
         while self._full():

@@ -1,0 +1,209 @@
+"""The nodes of a YAML chain: short and long spellings, and nodes inside nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from pydantic import ValidationError
+
+from intrinsics.errors import Fault
+from intrinsics.located import Loc, Located, unknown
+
+from .expression import Constant, Ref, Tree
+from .kinds import NodeData
+from .model import KINDS, LIMITS, ChainModel, Data, Node
+from .parsing import ExpressionFault
+from .parsing import parse as parse_condition
+
+SHORT = {
+    "turn": "prompt",
+    "say": "text",
+    "ask": "question",
+    "function": "call",
+    "retrieve": "folder",
+    "subchain": "of",
+}
+"""The value that a node of some kind may be spelled as alone."""
+
+EDGE_KEYS = (
+    *("when", "otherwise", "abstain_below", "until"),
+    *("at_most", "then", "best", "budget", "on_error"),
+)
+"""What may stand at an edge."""
+
+ReadChain: TypeAlias = Callable[[Loc, Any], "ChainModel | None"]
+
+
+class Values:
+    """Reads parts of a file into the model, and collects what is wrong with them."""
+
+    def __init__(self, source: Located) -> None:
+        self.source = source
+        self.faults: list[Fault] = []
+
+    def fault(self, loc: Loc, message: str, *, key: bool = False, offset: int = 0) -> None:
+        """Something is wrong at a place."""
+        self.faults.append(self.source.fault(loc, message, key=key, offset=offset))
+
+    def built(self, kind: type[Data], loc: Loc, value: Mapping[str, Any]) -> Any:
+        """A part of the model. What it is built from stands at `loc`, short or long."""
+        try:
+            return kind.model_validate(value)
+        except ValidationError as error:
+            if self._is_long(loc):
+                self.faults += self.source.faults(error, kind, loc)
+            else:
+                self.faults += [self.source.fault(loc, _words(one)) for one in error.errors()]
+            return None
+
+    def _is_long(self, loc: Loc) -> bool:
+        """Whether a mapping stands at `loc`, and not the short spelling of one."""
+        try:
+            return isinstance(self.source.at(loc), dict)
+        except (TypeError, LookupError):  # `a: say`: the kind is there, nothing below it
+            return False
+
+    def condition(self, loc: Loc, text: Any) -> Tree | None:
+        """A condition's tree."""
+        if not isinstance(text, str):
+            self.fault(loc, f"a condition is text; it is {text!r}")
+            return None
+        try:
+            return parse_condition(text)
+        except ExpressionFault as fault:
+            self.fault(loc, fault.message, offset=fault.at)
+            return None
+
+    def ref(self, loc: Loc, text: Any) -> Ref | None:
+        """A name in the state."""
+        tree = self.condition(loc, text)
+        if tree is not None and not isinstance(tree, Ref):
+            self.fault(loc, f"{text!r} is not a name in the state, such as 'found.value'")
+        return tree if isinstance(tree, Ref) else None
+
+    def operands(self, loc: Loc, given: Any) -> dict[str, Ref | Constant]:
+        """Arguments by name; text is a name in the state, or a literal in quotes of its own."""
+        if given is not None and not isinstance(given, dict):
+            self.fault(loc, "arguments map parameter names to names in the state")
+        found: dict[str, Ref | Constant] = {}
+        for name, value in given.items() if isinstance(given, dict) else ():
+            place = (*loc, name)
+            tree = self.condition(place, value) if isinstance(value, str) else Constant(value)
+            if isinstance(tree, Ref | Constant):
+                found[name] = tree
+            elif tree is not None:
+                self.fault(place, "an argument is one name or one literal")
+        return found
+
+
+class NodeReader:
+    """Reads nodes; `chain` reads a sub-chain, from its place and what stands there."""
+
+    def __init__(self, values: Values, chain: ReadChain) -> None:
+        self.values, self._chain = values, chain
+
+    def node(self, loc: Loc, value: Any) -> Node | None:
+        """`{kind: values}`, maybe with limits beside the kind; or the kind alone."""
+        if isinstance(value, str) and value in KINDS:
+            value = {value: None}
+        limits = {k: v for k, v in value.items() if k in LIMITS} if isinstance(value, dict) else {}
+        kinds = [key for key in value if key not in LIMITS] if isinstance(value, dict) else []
+        if len(kinds) != 1:
+            known = ", ".join(KINDS)
+            message = f"a node has exactly one kind: {known}; write '{loc[-1]}: {{kind: ...}}'"
+            self.values.fault(loc, message)
+            return None
+        [kind] = kinds
+        if kind not in KINDS:
+            message = unknown("kind of node", str(kind), (*KINDS, *LIMITS))
+            self.values.fault((*loc, kind), message, key=True)
+            return None
+        if isinstance(limits.get("retry"), int):
+            limits["retry"] = {"times": limits["retry"]}
+        if limits and self.values.built(NodeData, loc, limits) is None:
+            return None
+        return self._of_kind((*loc, kind), kind, value[kind], limits)
+
+    def _of_kind(self, loc: Loc, kind: str, spec: Any, limits: dict[str, Any]) -> Node | None:
+        if kind == "check":
+            return self._check(loc, spec, limits)
+        if kind in SHORT and not self._is_long(kind, spec):
+            spec = {} if spec is None else {SHORT[kind]: spec}
+        if not isinstance(spec, dict):
+            self.values.fault(loc, f"{kind} needs {{{', '.join(_fields(kind))}}}")
+            return None
+        before = len(self.values.faults)
+        parts = {key: self._part(kind, (*loc, key), key, value) for key, value in spec.items()}
+        if len(self.values.faults) > before:
+            return None
+        wrong = [key for key in parts if key in LIMITS]
+        if wrong:
+            message = f"{wrong[0]!r} stands beside {kind!r}, not in it"
+            self.values.fault((*loc, wrong[0]), message, key=True)
+            return None
+        node: Node | None = self.values.built(KINDS[kind], loc, {**parts, **limits})
+        return node
+
+    @staticmethod
+    def _is_long(kind: str, spec: Any) -> bool:
+        """A sub-chain may be spelled by a mapping itself."""
+        return isinstance(spec, dict) and (kind != "subchain" or "of" in spec)
+
+    def _part(self, kind: str, loc: Loc, key: str, value: Any) -> Any:
+        """One value of a node; those that are nodes or names again are read as such."""
+        match kind, key:
+            case (("function" | "subchain"), "arguments"):
+                return self.values.operands(loc, value)
+            case "parallel", "branches":
+                return self._branches(loc, value)
+            case ("map", "do") | ("best_of", "judge"):
+                return self.node(loc, value)
+            case "best_of", "turn":
+                spec = dict(value) if isinstance(value, dict) else {"prompt": value}
+                if isinstance(spec.get("retry"), int):
+                    spec["retry"] = {"times": spec["retry"]}
+                return self.values.built(KINDS["turn"], loc, spec)
+            case ("map", "over") | ("best_of", "by"):
+                return self.values.ref(loc, value)
+            case "subchain", "of":
+                short = not self._is_long("subchain", self.values.source.at(loc[:-1]))
+                return self._chain(loc[:-1] if short else loc, value)
+            case _:
+                return value
+
+    def _branches(self, loc: Loc, value: Any) -> dict[str, Node] | None:
+        if not isinstance(value, dict):
+            self.values.fault(loc, "branches map names to nodes")
+            return None
+        found = {str(name): self.node((*loc, name), one) for name, one in value.items()}
+        return {name: node for name, node in found.items() if node is not None}
+
+    def _check(self, loc: Loc, spec: Any, limits: dict[str, Any]) -> Node | None:
+        """`check: a`, `check: [a, b]` or `check: {a: {argument: text}}`."""
+        if isinstance(spec, str):
+            spec = [spec]
+        if isinstance(spec, list):
+            if not all(isinstance(name, str) for name in spec) or len(set(spec)) < len(spec):
+                self.values.fault(loc, "check lists the names of intrinsics, each once")
+                return None
+            spec = dict.fromkeys(spec)
+        if not isinstance(spec, dict):
+            self.values.fault(loc, "check names one or several intrinsics")
+            return None
+        given = {name: arguments or {} for name, arguments in spec.items()}
+        try:
+            return KINDS["check"].model_validate({"intrinsics": given, **limits})
+        except ValidationError as error:
+            for one in error.errors():
+                self.values.fault((*loc, *one["loc"][1:]), str(one["msg"]))
+            return None
+
+
+def _fields(kind: str) -> list[str]:
+    return [name for name in KINDS[kind].model_fields if name not in LIMITS]
+
+
+def _words(error: Mapping[str, Any]) -> str:
+    """What pydantic found wrong with a short spelling."""
+    return f"missing {error['loc'][-1]}" if error["type"] == "missing" else str(error["msg"])

@@ -1,0 +1,273 @@
+"""A flow in progress: takes a node, runs it, chooses an edge, and tells what happens.
+
+The chain itself is a frame, and so is a sub-chain and each branch of a node that runs several.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from intrinsics.errors import IntrinsicsError, TimedOut
+from intrinsics.ledger import Ledger
+from intrinsics.template import TemplateFault
+
+from . import events as ev
+from .errors import ChainRunError
+from .leave import Try, leave
+from .limits import OutOfBudget, Part, Used, limited, spent
+from .model import END, LIMITS, START, ErrorKind, Node
+from .steps import QUIET, TELLING, Outcome, Step
+
+if TYPE_CHECKING:
+    from intrinsics.conversation import Conversation
+
+    from .plan import Plan
+    from .runner import Run
+    from .talk import Talk
+
+_NO_ERROR = {"node": "", "reason": "", "message": ""}
+
+
+class Names(Mapping[str, Any]):
+    """What templates and conditions may read, made when it is read: plain data."""
+
+    def __init__(self, frame: Frame) -> None:
+        self._frame = frame
+
+    def __getitem__(self, name: str) -> Any:
+        frame = self._frame
+        if name in frame.state:
+            return frame.state[name]
+        if name in frame.local:
+            return frame.local[name]
+        if name == "user":
+            said = reversed(frame.talk.messages)
+            return next((one.content for one in said if one.role == "user"), "")
+        if name == "messages":
+            return [one.model_dump() for one in frame.talk.messages]
+        if name == "documents":
+            return [one.model_dump() for one in frame.talk.documents]
+        if name == "error":
+            return frame.error
+        if frame.outer is None:
+            raise KeyError(name)
+        return frame.outer[name]
+
+    def __contains__(self, name: object) -> bool:
+        try:
+            self[str(name)]
+        except KeyError:
+            return False
+        return True
+
+    def __iter__(self) -> Iterator[str]:
+        own = dict.fromkeys((*self._frame.state, "user", "messages", "documents", "error"))
+        return iter(own | dict.fromkeys(self._frame.outer or ()))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+class Frame:
+    """What a flow has come to: its state, its conversation, its counts and costs.
+
+    `path` is the branch it is, `begin` where its conversation stood. `outputs` are those of its
+    nodes as told, `total` what they cost together, `steps` how many have run.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        plan: Plan,
+        talk: Talk,
+        path: str = "",
+        state: dict[str, Any] | None = None,
+        outer: Names | None = None,
+        local: dict[str, Any] | None = None,
+    ) -> None:
+        self.run, self.plan, self.talk, self.path = run, plan, talk, path
+        self.state, self.outer, self.local = state or {}, outer, local or {}
+        self.begin = talk.mark
+        self.names = Names(self)
+        self.error: dict[str, str] = _NO_ERROR
+        self.total, self.steps, self.said, self.stopped = Ledger(), 0, "", False
+        self.elapsed = self.started = run.elapsed
+        self.outputs: dict[str, Any] = {}
+        self.attempts: dict[str, int] = {}
+        self.taken: dict[int, int] = {}
+        self.marks: dict[str, int] = {}
+        self.began: dict[str, Used] = {}
+        self.tries: dict[int, list[Try]] = {}
+        self.ahead: dict[str, Outcome] = {}
+        self.finished: dict[str, dict[str, Frame]] = {}
+
+    def branch(
+        self, path: str, talk: Talk | None = None, local: dict[str, Any] | None = None
+    ) -> Frame:
+        """A frame for one node inside a node: it reads all that this one does."""
+        fork = self.talk.fork() if talk is None else talk
+        return Frame(self.run, self.plan, fork, path, outer=self.names, local=local)
+
+    def sub(self, path: str, plan: Plan, state: dict[str, Any]) -> Frame:
+        """A frame for a sub-chain, on this conversation."""
+        return Frame(self.run, plan, self.talk, path, state)
+
+    def stamp(self) -> dict[str, Any]:
+        """Run, time and branch for an event."""
+        return {"run": self.run.id, "at": self.run.now(), "branch": self.path}
+
+    def conversation(self) -> Conversation:
+        """The conversation with the tokens that a model reads."""
+        from .talk import PlainTalk
+
+        assert not isinstance(self.talk, PlainTalk), "a run with an engine has its conversations"
+        return self.talk
+
+    async def flow(self) -> AsyncGenerator[ev.Event, None]:
+        """Go from start to end. Raises: ChainRunError: no error edge took it on; RunWaits."""
+        here, failure = START, None
+        while True:
+            target, told = leave(self, here, failure)
+            for event in told:
+                yield event
+            if target == END:
+                return
+            here, failure = target, None
+            try:
+                async with aclosing(self.perform(here, self.plan.model.nodes[here])) as events:
+                    async for event in events:
+                        yield event
+            except OutOfBudget:
+                pass  # the next choice finds the budget spent
+            except ChainRunError as error:
+                if not self.plan.catches(here, error.reason):
+                    raise
+                failure = error.reason
+                self.error = {"node": here, "reason": failure, "message": error.plain}
+
+    async def perform(self, name: str, node: Node) -> AsyncGenerator[ev.Event, None]:
+        """Run a node, again where its retry says so.
+
+        Raises: ChainRunError: it failed for good; RunWaits; OutOfBudget: no seconds are left.
+        """
+        failures = 0
+        self.began.setdefault(name, Used(self.steps, self.total.computed, self.elapsed))
+        while True:
+            attempt = self.attempts[name] = self.attempts.get(name, 0) + 1
+            mark = self.marks[name] = self.talk.mark
+            group = () if name in self.ahead else self.plan.fused.get(name, ())
+            step = Step(self, name, node, attempt, group if not self.outer else ())
+            yield ev.NodeStarted(**step.stamp(), kind=node.kind, attempt=attempt, fused=step.group)
+            try:
+                if node.kind in QUIET and not self._is_limited(node):
+                    step.outcome = await QUIET[node.kind](step, node)
+                else:
+                    async with aclosing(self._limited(step)) as events:
+                        async for event in events:
+                            yield event
+            except (IntrinsicsError, ChainRunError) as error:
+                failure = _failure(error, name)
+            except OutOfBudget:
+                self.elapsed = self.run.elapsed = self.run.now()
+                for event in self._undo(name, mark):
+                    yield event
+                raise
+            else:
+                yield self._finish(step)
+                return
+            failures += 1
+            yield ev.NodeFailed(
+                **step.stamp(), attempt=attempt, reason=failure.reason, error=failure.plain
+            )
+            for event in self._undo(name, mark):
+                yield event
+            if node.retry is None or failures > node.retry.times:
+                self.finished.pop(name, None)
+                raise failure
+            pause = node.retry.pause(failures)
+            yield ev.Retried(**step.stamp(), attempt=attempt + 1, pause_seconds=pause)
+            await asyncio.sleep(pause)
+
+    def _is_limited(self, node: Node) -> bool:
+        return bool(self._seconds_left() or node.timeout or node.idle_timeout)
+
+    def _seconds_left(self) -> float | None:
+        budget = self.plan.model.budget
+        if budget is None or budget.seconds is None or self.stopped or self.outer is not None:
+            return None
+        return max(1e-3, budget.seconds - (self.run.now() - self.started))
+
+    async def _limited(self, step: Step) -> AsyncGenerator[ev.Event, None]:
+        events = _events(step)
+        left = self._seconds_left()
+        bounded = left is not None or any(getattr(step.node, one) for one in LIMITS[:2])
+        async with aclosing(limited(events, step, left) if bounded else events) as told:
+            async for event in told:
+                yield event
+
+    def _undo(self, name: str, mark: int) -> Iterator[ev.Event]:
+        """What a node said before it failed was never said."""
+        dropped = self.talk.mark - mark
+        self.talk.rewind(mark)
+        self.ahead.clear()
+        if dropped:
+            yield ev.RolledBack(**self.stamp(), node=name, messages=dropped)
+
+    def _finish(self, step: Step) -> ev.NodeFinished:
+        name, outcome = step.name, step.outcome
+        if outcome.said is not None:
+            self.said = outcome.said
+        self.state[name], self.outputs[name] = outcome.state, outcome.output
+        self.total += outcome.ledger
+        self.steps += 1
+        self.elapsed = self.run.elapsed = self.run.now()
+        return ev.NodeFinished(
+            **step.stamp(),
+            kind=step.node.kind,
+            output=outcome.output,
+            ledger=outcome.ledger.to_dict(),
+        )
+
+    def output(self) -> str:
+        """What the flow gives in the end. Raises: ChainRunError: its template fails."""
+        text = self.plan.model.output
+        if text is None:
+            return self.said
+        template, reads = self.plan.template(text)
+        names = {name: self.names[name] for name in reads if name in self.names}
+        try:
+            return template.render({**names, "said": self.said})
+        except TemplateFault as fault:
+            raise ChainRunError(f"output: {fault.message}", reason="template") from fault
+
+    def over_budget(self) -> tuple[Part, float] | None:
+        """Which part of the chain's own budget is spent, and its limit."""
+        budget = self.plan.model.budget
+        if budget is None or self.stopped:
+            return None
+        used = Used(self.steps, self.total.computed, self.elapsed - self.started)
+        return spent(budget, used)
+
+
+async def _events(step: Step) -> AsyncGenerator[ev.Event, None]:
+    if step.node.kind in QUIET:
+        step.outcome = await QUIET[step.node.kind](step, step.node)
+        return
+    async with aclosing(TELLING[step.node.kind](step, step.node)) as events:
+        async for event in events:
+            yield event
+
+
+def _failure(error: IntrinsicsError | ChainRunError, name: str) -> ChainRunError:
+    if isinstance(error, ChainRunError):
+        if error.node is not None:
+            return error
+        named = ChainRunError(error.plain, name, error.reason)
+    else:
+        reason: ErrorKind = "timeout" if isinstance(error, TimedOut) else "engine"
+        named = ChainRunError(str(error), name, reason)
+    named.__cause__ = error
+    return named

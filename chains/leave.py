@@ -1,0 +1,155 @@
+"""The way out of a node: which edge is taken, what a loop keeps of its attempts, what it undoes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from . import events as ev
+from .expression import evaluate, substituted
+from .limits import Part, Used, spent
+from .model import START, ErrorKind
+from .talk import become
+
+if TYPE_CHECKING:
+    from .frame import Frame
+    from .plan import Exit
+    from .talk import Talk
+
+
+@dataclass(frozen=True)
+class Try:
+    """One attempt of a loop: its score, the slots of its nodes, and the conversation with it."""
+
+    score: float | None
+    state: dict[str, Any]
+    talk: Talk
+    said: str
+
+
+def leave(frame: Frame, here: str, failure: ErrorKind | None) -> tuple[str, list[ev.Event]]:
+    """Where the run goes from `here`, and what happens on the way. Changes: the frame.
+
+    The first edge whose condition holds is taken; a bounded one that is spent leads to its
+    `then`. After a failure only error edges count.
+    """
+    over = frame.over_budget()
+    if over is not None:
+        return _stop(frame, here, *over)
+    exit_ = _chosen(frame, here, failure)
+    return _take(frame, here, exit_)
+
+
+def _stop(frame: Frame, here: str, part: Part, limit: float) -> tuple[str, list[ev.Event]]:
+    budget = frame.plan.model.budget
+    assert budget is not None
+    frame.stopped = True
+    frame.ahead.clear()
+    told = ev.BudgetSpent(
+        **frame.stamp(), budget=part, limit=limit, source=here, target=budget.then, loop=False
+    )
+    return budget.then, [told]
+
+
+def _chosen(frame: Frame, here: str, failure: ErrorKind | None) -> Exit:
+    if failure is not None:
+        for exit_ in frame.plan.failing[here]:
+            if failure in exit_.edge.on_error or "any" in exit_.edge.on_error:
+                return exit_
+    for exit_ in frame.plan.exits[here]:
+        if exit_.condition is None or exit_.edge.until is not None:
+            return exit_
+        if evaluate(exit_.condition, frame.names):
+            return exit_
+    raise AssertionError("a checked chain has an edge for every case")
+
+
+def _take(frame: Frame, here: str, exit_: Exit) -> tuple[str, list[ev.Event]]:
+    edge, told = exit_.edge, list[ev.Event]()
+    condition = exit_.condition
+    holds = edge.until is not None and bool(evaluate(edge.until, frame.names))
+    target = edge.then if holds else edge.target
+    if edge.at_most is not None and not holds:
+        count = frame.taken[exit_.index] = frame.taken.get(exit_.index, 0) + 1
+        over = _loop_spent(frame, exit_)
+        if over is not None:
+            told.append(over)
+        if over is not None or count > edge.at_most:
+            target = edge.then
+    assert target is not None
+    operands = None if condition is None else substituted(condition, frame.names)
+    if here != START:
+        taken = ev.EdgeTaken(
+            **frame.stamp(), source=here, target=target, condition=exit_.label, operands=operands
+        )
+        told.insert(0, taken)
+    if edge.until is not None:
+        told += _kept(frame, exit_, ended=target == edge.then, holds=holds)
+    if edge.abstain_below is not None:
+        told += _take_back(frame, here)
+    if target == edge.target and exit_.undoes:
+        mark = frame.marks[target]
+        dropped = frame.talk.mark - mark
+        frame.talk.rewind(mark)
+        frame.ahead.clear()
+        told.append(ev.RolledBack(**frame.stamp(), node=target, messages=dropped))
+    return target, told
+
+
+def _loop_spent(frame: Frame, exit_: Exit) -> ev.BudgetSpent | None:
+    edge = exit_.edge
+    if edge.budget is None:
+        return None
+    began = frame.began[edge.target]
+    used = Used(
+        frame.steps - began.steps,
+        frame.total.computed - began.tokens,
+        frame.elapsed - began.seconds,
+    )
+    over = spent(edge.budget, used)
+    if over is None:
+        return None
+    return ev.BudgetSpent(
+        **frame.stamp(),
+        budget=over[0],
+        limit=over[1],
+        source=edge.source,
+        target=str(edge.then),
+        loop=True,
+    )
+
+
+def _kept(frame: Frame, exit_: Exit, *, ended: bool, holds: bool) -> Iterator[ev.Event]:
+    """Keep this attempt; at the end of the loop, choose. Changes: the frame, if another is best."""
+    edge, tries = exit_.edge, frame.tries.setdefault(exit_.index, [])
+    score = None if edge.best is None else float(evaluate(edge.best, frame.names))
+    slots = {name: frame.state[name] for name in exit_.loop if name in frame.state}
+    tries.append(Try(score, slots, frame.talk.fork(), frame.said))
+    if not ended:
+        return
+    chosen = len(tries) - 1
+    if edge.best is not None and not holds:
+        chosen = max(range(len(tries)), key=lambda i: (tries[i].score, -i))
+    best = tries[chosen]
+    if chosen < len(tries) - 1:
+        frame.state |= best.state
+        frame.said = best.said
+        become(frame.talk, best.talk)
+        frame.ahead.clear()
+    told = [{"score": one.score, **one.state} for one in tries]
+    frame.state[edge.target] = {**frame.state[edge.target], "tries": told}
+    scores = tuple(one.score for one in tries)
+    tries.clear()
+    yield ev.AttemptChosen(**frame.stamp(), node=edge.target, chosen=chosen + 1, scores=scores)
+
+
+def _take_back(frame: Frame, here: str) -> Iterator[ev.Event]:
+    """Abstaining: the last message, which is a turn's reply, was never said."""
+    dropped = frame.talk.mark
+    while frame.talk.mark and frame.talk.since(frame.talk.mark - 1)[0].documents:
+        frame.talk.rewind(frame.talk.mark - 1)
+    frame.talk.rewind(frame.talk.mark - 1)
+    frame.ahead.clear()
+    frame.said = ""
+    yield ev.RolledBack(**frame.stamp(), node=here, messages=dropped - frame.talk.mark)

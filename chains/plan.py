@@ -1,0 +1,116 @@
+"""A checked chain made ready to run: what the loop would otherwise look up at every node."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
+
+from intrinsics.template import Template
+
+from .errors import ChainRunError
+from .expression import Tree
+from .functions import Callables, return_type
+from .fuse import fused_with
+from .graph import Graph, undone_by
+from .model import START, ChainModel, Edge, ErrorKind
+
+
+@dataclass(frozen=True)
+class Exit:
+    """An edge out of a node.
+
+    `undoes`: taking it takes back what was said since its target began. `loop` are the nodes of
+    the loop it closes, in the order of the chain.
+    """
+
+    index: int
+    edge: Edge
+    undoes: bool = False
+    loop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "condition", self.edge.condition)
+        object.__setattr__(self, "label", self.edge.label or None)
+
+    condition: Tree | None = field(init=False)
+    label: str | None = field(init=False)
+
+
+class Call:
+    """A function with the type of what it returns."""
+
+    def __init__(self, name: str, call: Callable[..., Any]) -> None:
+        self.name, self.call = name, call
+        self.is_async = inspect.iscoroutinefunction(call)
+        self._returns = return_type(call)
+        self._adapter: TypeAdapter[Any] = TypeAdapter(self._returns)
+
+    def checked(self, value: Any) -> Any:
+        """What it returned, as plain JSON values. Raises: ChainRunError: not what it says."""
+        adapter = self._adapter
+        try:
+            return adapter.dump_python(adapter.validate_python(value, strict=True), mode="json")
+        except (ValidationError, PydanticSerializationError) as error:
+            why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+            raise ChainRunError(
+                f"{self.name} returned {value!r}, which is not {self._returns}: {why}",
+                reason="output",
+            ) from error
+
+
+class Plan:
+    """The nodes' exits, functions and templates; built once for all runs of a chain."""
+
+    def __init__(self, model: ChainModel, functions: Callables) -> None:
+        self.model, self._functions = model, functions
+        self.exits: dict[str, list[Exit]] = {name: [] for name in (START, *model.nodes)}
+        self.failing: dict[str, list[Exit]] = {name: [] for name in model.nodes}
+        graph, bounded = Graph(model.hops()), any(edge.at_most for edge in model.flow)
+        undone = undone_by(model, graph) if bounded else set()
+        for index, edge in enumerate(model.flow):
+            loop: tuple[str, ...] = ()
+            if edge.at_most is not None:
+                between = graph.between(edge.target, edge.source)
+                loop = tuple(name for name in model.nodes if name in between)
+            exits = self.failing if edge.on_error else self.exits
+            exits[edge.source].append(Exit(index, edge, index in undone, loop))
+        self._templates: dict[str, tuple[Template, frozenset[str]]] = {}
+        self._calls: dict[str, Call] = {}
+        self._inner: dict[int, Plan] = {}
+
+    def catches(self, name: str, reason: ErrorKind) -> bool:
+        """Whether an error edge leads on where a node fails so."""
+        caught = (exit_.edge.on_error for exit_ in self.failing.get(name, ()))
+        return any(reason in reasons or "any" in reasons for reasons in caught)
+
+    @cached_property
+    def fused(self) -> dict[str, tuple[str, ...]]:
+        """For each node the checks after it that ride in its fan-out."""
+        return {name: fused_with(self, name) for name in self.model.nodes}
+
+    def template(self, text: str) -> tuple[Template, frozenset[str]]:
+        """A compiled template, and the names it reads."""
+        if text not in self._templates:
+            template = Template(text)
+            self._templates[text] = template, frozenset(path[0] for path in template.paths)
+        return self._templates[text]
+
+    def call(self, name: str) -> Call:
+        """A function by its name. Raises: ChainRunError: it was not registered."""
+        if name not in self._calls:
+            if name not in self._functions:
+                raise ChainRunError(f"{name} is not registered; load the chain with it")
+            self._calls[name] = Call(name, self._functions[name])
+        return self._calls[name]
+
+    def inner(self, model: ChainModel) -> Plan:
+        """The plan of a sub-chain; `model` is a part of this plan's."""
+        if id(model) not in self._inner:
+            self._inner[id(model)] = Plan(model, self._functions)
+        return self._inner[id(model)]

@@ -1,0 +1,53 @@
+"""What tests of chains share: chains from text, runs without a model, functions that misbehave."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from chains import Chain, RunInput
+from chains.events import Event
+from chains.loader import read
+from chains.runner import RunResult
+from intrinsics.catalogue import Catalogue
+from intrinsics.engine import Engine
+from intrinsics.messages import Message
+
+HELLO = RunInput(messages=(Message(role="user", content="Hello"),))
+
+
+def chain_of(
+    text: str, catalogue: Catalogue | None = None, /, **functions: Callable[..., Any]
+) -> Chain:
+    """A chain that may call the functions as `m:name`."""
+    model, places = read(text, "chain.yaml")
+    calls = {f"m:{name}": call for name, call in functions.items()}
+    return Chain(model, places, catalogue or Catalogue(), calls)
+
+
+def run(chain: Chain, engine: Engine | None = None, given: RunInput = HELLO) -> RunResult:
+    return chain.run(engine, given)
+
+
+def events_of(chain: Chain, engine: Engine | None = None, given: RunInput = HELLO) -> list[Event]:
+    async def collect() -> list[Event]:
+        return [event async for event in chain.stream(engine, given)]
+
+    return asyncio.run(collect())
+
+
+class Failing:
+    """A function that raises the first `times` times it is called, and then returns how often."""
+
+    def __init__(self, times: int) -> None:
+        self.times, self.calls = times, 0
+
+    def function(self) -> Callable[..., int]:
+        def failing() -> int:
+            self.calls += 1
+            if self.calls <= self.times:
+                raise ValueError(f"no {self.calls}")
+            return self.calls
+
+        return failing
