@@ -17,9 +17,9 @@ from intrinsics.template import TemplateFault
 from . import events as ev
 from .errors import ChainRunError
 from .leave import Try, leave
-from .limits import OutOfBudget, Part, Used, limited, spent
-from .model import END, LIMITS, START, ErrorKind, Node
-from .steps import QUIET, TELLING, Outcome, Step
+from .limits import OutOfBudget, Part, Used, is_limited, limited, spent
+from .model import END, START, ErrorKind, Node
+from .steps import FREE, QUIET, TELLING, Outcome, Step
 
 if TYPE_CHECKING:
     from intrinsics.conversation import Conversation
@@ -136,12 +136,22 @@ class Frame:
             if target == END:
                 return
             here, failure = target, None
+            step = self._begin(here, self.plan.model.nodes[here])
             try:
-                async with aclosing(self.perform(here, self.plan.model.nodes[here])) as events:
+                yield step.started
+                first = None
+                if not step.tells:  # the short way: generators in generators cost more than this
+                    first = await self._quietly(step)
+                    if first is None:
+                        yield self._finish(step)
+                        continue
+                async with aclosing(self._attempts(step, first)) as events:
                     async for event in events:
                         yield event
             except OutOfBudget:
-                pass  # the next choice finds the budget spent
+                self.elapsed = self.run.elapsed = self.run.now()
+                for event in self._undo(step):
+                    yield event
             except ChainRunError as error:
                 if not self.plan.catches(here, error.reason):
                     raise
@@ -149,50 +159,64 @@ class Frame:
                 self.error = {"node": here, "reason": failure, "message": error.plain}
 
     async def perform(self, name: str, node: Node) -> AsyncGenerator[ev.Event, None]:
-        """Run a node, again where its retry says so.
+        """Run one node, again where its retry says so.
 
         Raises: ChainRunError: it failed for good; RunWaits; OutOfBudget: no seconds are left.
         """
-        failures = 0
-        self.began.setdefault(name, Used(self.steps, self.total.computed, self.elapsed))
+        step = self._begin(name, node)
+        yield step.started
+        async with aclosing(self._attempts(step)) as events:
+            async for event in events:
+                yield event
+
+    def _begin(self, name: str, node: Node) -> Step:
+        """The next attempt of a node. Changes: the counts."""
+        attempt = self.attempts[name] = self.attempts.get(name, 0) + 1
+        self.marks[name] = self.talk.mark
+        if name in self.plan.budgeted:
+            self.began.setdefault(name, Used(self.steps, self.total.computed, self.elapsed))
+        group = () if name in self.ahead or self.outer else self.plan.fused.get(name, ())
+        tells = node.kind not in QUIET or self._seconds_left() is not None
+        return Step(self, name, node, attempt, group, tells=tells or is_limited(node))
+
+    async def _quietly(self, step: Step) -> ChainRunError | None:
+        """Run a node without events of its own; what it failed by."""
+        try:
+            step.outcome = await QUIET[step.node.kind](step, step.node)
+        except (IntrinsicsError, ChainRunError) as error:
+            return _failure(error, step.name)
+        return None
+
+    async def _attempts(
+        self, step: Step, failure: ChainRunError | None = None
+    ) -> AsyncGenerator[ev.Event, None]:
+        """A node that has begun, and maybe failed, to its end."""
+        node, failures = step.node, 0
         while True:
-            attempt = self.attempts[name] = self.attempts.get(name, 0) + 1
-            mark = self.marks[name] = self.talk.mark
-            group = () if name in self.ahead else self.plan.fused.get(name, ())
-            step = Step(self, name, node, attempt, group if not self.outer else ())
-            yield ev.NodeStarted(**step.stamp(), kind=node.kind, attempt=attempt, fused=step.group)
-            try:
-                if node.kind in QUIET and not self._is_limited(node):
-                    step.outcome = await QUIET[node.kind](step, node)
-                else:
+            if failure is None:
+                try:
                     async with aclosing(self._limited(step)) as events:
                         async for event in events:
                             yield event
-            except (IntrinsicsError, ChainRunError) as error:
-                failure = _failure(error, name)
-            except OutOfBudget:
-                self.elapsed = self.run.elapsed = self.run.now()
-                for event in self._undo(name, mark):
-                    yield event
-                raise
-            else:
-                yield self._finish(step)
-                return
+                except (IntrinsicsError, ChainRunError) as error:
+                    failure = _failure(error, step.name)
+                else:
+                    yield self._finish(step)
+                    return
             failures += 1
             yield ev.NodeFailed(
-                **step.stamp(), attempt=attempt, reason=failure.reason, error=failure.plain
+                **step.stamp(), attempt=step.attempt, reason=failure.reason, error=failure.plain
             )
-            for event in self._undo(name, mark):
+            for event in self._undo(step):
                 yield event
             if node.retry is None or failures > node.retry.times:
-                self.finished.pop(name, None)
+                self.finished.pop(step.name, None)
                 raise failure
             pause = node.retry.pause(failures)
-            yield ev.Retried(**step.stamp(), attempt=attempt + 1, pause_seconds=pause)
+            yield ev.Retried(**step.stamp(), attempt=step.attempt + 1, pause_seconds=pause)
             await asyncio.sleep(pause)
-
-    def _is_limited(self, node: Node) -> bool:
-        return bool(self._seconds_left() or node.timeout or node.idle_timeout)
+            step, failure = self._begin(step.name, node), None
+            yield step.started
 
     def _seconds_left(self) -> float | None:
         budget = self.plan.model.budget
@@ -203,29 +227,34 @@ class Frame:
     async def _limited(self, step: Step) -> AsyncGenerator[ev.Event, None]:
         events = _events(step)
         left = self._seconds_left()
-        bounded = left is not None or any(getattr(step.node, one) for one in LIMITS[:2])
+        bounded = left is not None or is_limited(step.node)
         async with aclosing(limited(events, step, left) if bounded else events) as told:
             async for event in told:
                 yield event
 
-    def _undo(self, name: str, mark: int) -> Iterator[ev.Event]:
+    def _undo(self, step: Step) -> Iterator[ev.Event]:
         """What a node said before it failed was never said."""
+        mark = self.marks[step.name]
         dropped = self.talk.mark - mark
         self.talk.rewind(mark)
         self.ahead.clear()
         if dropped:
-            yield ev.RolledBack(**self.stamp(), node=name, messages=dropped)
+            yield ev.RolledBack(**step.stamp(), messages=dropped)
 
     def _finish(self, step: Step) -> ev.NodeFinished:
         name, outcome = step.name, step.outcome
         if outcome.said is not None:
             self.said = outcome.said
         self.state[name], self.outputs[name] = outcome.state, outcome.output
-        self.total += outcome.ledger
+        if outcome.ledger is not FREE:
+            self.total += outcome.ledger
         self.steps += 1
-        self.elapsed = self.run.elapsed = self.run.now()
+        self.elapsed = self.run.elapsed = now = self.run.now()
         return ev.NodeFinished(
-            **step.stamp(),
+            run=self.run.id,
+            at=now,
+            branch=self.path,
+            node=name,
             kind=step.node.kind,
             output=outcome.output,
             ledger=outcome.ledger.to_dict(),

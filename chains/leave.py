@@ -34,9 +34,10 @@ def leave(frame: Frame, here: str, failure: ErrorKind | None) -> tuple[str, list
     The first edge whose condition holds is taken; a bounded one that is spent leads to its
     `then`. After a failure only error edges count.
     """
-    over = frame.over_budget()
-    if over is not None:
-        return _stop(frame, here, *over)
+    if frame.plan.model.budget is not None:
+        over = frame.over_budget()
+        if over is not None:
+            return _stop(frame, here, *over)
     exit_ = _chosen(frame, here, failure)
     return _take(frame, here, exit_)
 
@@ -80,10 +81,18 @@ def _take(frame: Frame, here: str, exit_: Exit) -> tuple[str, list[ev.Event]]:
     assert target is not None
     operands = None if condition is None else substituted(condition, frame.names)
     if here != START:
-        taken = ev.EdgeTaken(
-            **frame.stamp(), source=here, target=target, condition=exit_.label, operands=operands
+        told.insert(
+            0,
+            ev.EdgeTaken(
+                run=frame.run.id,
+                at=frame.run.now(),
+                branch=frame.path,
+                source=here,
+                target=target,
+                condition=exit_.label,
+                operands=operands,
+            ),
         )
-        told.insert(0, taken)
     if edge.until is not None:
         told += _kept(frame, exit_, ended=target == edge.then, holds=holds)
     if edge.abstain_below is not None:
@@ -99,9 +108,9 @@ def _take(frame: Frame, here: str, exit_: Exit) -> tuple[str, list[ev.Event]]:
 
 def _loop_spent(frame: Frame, exit_: Exit) -> ev.BudgetSpent | None:
     edge = exit_.edge
-    if edge.budget is None:
+    began = frame.began.get(edge.target)
+    if edge.budget is None or began is None:  # a run may come into a loop from its side
         return None
-    began = frame.began[edge.target]
     used = Used(
         frame.steps - began.steps,
         frame.total.computed - began.tokens,
@@ -138,7 +147,8 @@ def _kept(frame: Frame, exit_: Exit, *, ended: bool, holds: bool) -> Iterator[ev
         become(frame.talk, best.talk)
         frame.ahead.clear()
     told = [{"score": one.score, **one.state} for one in tries]
-    frame.state[edge.target] = {**frame.state[edge.target], "tries": told}
+    if edge.target in frame.state:
+        frame.state[edge.target] = {**frame.state[edge.target], "tries": told}
     scores = tuple(one.score for one in tries)
     tries.clear()
     yield ev.AttemptChosen(**frame.stamp(), node=edge.target, chosen=chosen + 1, scores=scores)

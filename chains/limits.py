@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from . import events as ev
 from .errors import ChainError, ChainRunError
-from .model import Budget
+from .model import Budget, Node
 
 if TYPE_CHECKING:
     from .steps import Step
@@ -37,6 +37,11 @@ def spent(budget: Budget, used: Used) -> tuple[Part, float] | None:
         if limit is not None and getattr(used, part) >= limit:
             return part, float(limit)
     return None
+
+
+def is_limited(node: Node) -> bool:
+    """Whether a node has a time-out."""
+    return node.timeout is not None or node.idle_timeout is not None
 
 
 async def limited(

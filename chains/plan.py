@@ -80,6 +80,7 @@ class Plan:
                 loop = tuple(name for name in model.nodes if name in between)
             exits = self.failing if edge.on_error else self.exits
             exits[edge.source].append(Exit(index, edge, index in undone, loop))
+        self.budgeted = {edge.target for edge in model.flow if edge.budget is not None}
         self._templates: dict[str, tuple[Template, frozenset[str]]] = {}
         self._calls: dict[str, Call] = {}
         self._inner: dict[int, Plan] = {}
@@ -88,6 +89,11 @@ class Plan:
         """Whether an error edge leads on where a node fails so."""
         caught = (exit_.edge.on_error for exit_ in self.failing.get(name, ()))
         return any(reason in reasons or "any" in reasons for reasons in caught)
+
+    @cached_property
+    def needs_model(self) -> bool:
+        """Whether a run calls the model."""
+        return self.model.needs_model()
 
     @cached_property
     def fused(self) -> dict[str, tuple[str, ...]]:

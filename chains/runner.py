@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import uuid4
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Answer: TypeAlias = Callable[[str], Awaitable[str]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class NodeResult:
     """One node's part in a run."""
 
@@ -49,8 +49,9 @@ class RunResult:
     chain: str
     status: str
     output: str
-    messages: tuple[dict[str, str], ...]
-    nodes: tuple[NodeResult, ...]
+    # not in the repr, which asyncio makes of every result when a run ends
+    messages: tuple[dict[str, str], ...] = field(repr=False)
+    nodes: tuple[NodeResult, ...] = field(repr=False)
     ledger: Mapping[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
@@ -60,7 +61,7 @@ class RunResult:
             "status": self.status,
             "output": self.output,
             "messages": list(self.messages),
-            "nodes": [vars(node) for node in self.nodes],
+            "nodes": [asdict(node) for node in self.nodes],
             "ledger": dict(self.ledger),
         }
 
@@ -84,7 +85,7 @@ class Run:
         this event loop, so a function may block it.
         Raises: InputError, ConversationError: the input can't be used; nothing has changed.
         """
-        if engine is None and chain.model.needs_model():
+        if engine is None and chain.plan.needs_model:
             raise InputError(f"{chain.name} calls the model; give it an engine")
         self.chain, self.engine, self.answer, self.alone = chain, engine, answer, alone
         self.opener: Opener = PlainOpener() if engine is None else engine

@@ -14,11 +14,11 @@ from .each import each
 from .parallel import parallel
 from .retrieve import retrieve
 from .say import say
-from .step import Outcome, Step
+from .step import FREE, Outcome, Step
 from .sub import subchain
 from .turn import turn
 
-__all__ = ["QUIET", "TELLING", "Outcome", "Step"]
+__all__ = ["FREE", "QUIET", "TELLING", "Outcome", "Step"]
 
 Quiet: TypeAlias = Callable[[Step, Any], Awaitable[Outcome]]
 Telling: TypeAlias = Callable[[Step, Any], AsyncGenerator[ev.Event, None]]

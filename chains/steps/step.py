@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from intrinsics.ledger import Ledger
 from intrinsics.template import TemplateFault
 
+from .. import events as ev
 from ..errors import ChainRunError
 from ..expression import evaluate
 
@@ -22,28 +23,54 @@ if TYPE_CHECKING:
     from ..talk import Talk
 
 
-@dataclass(frozen=True)
+FREE = Ledger()
+"""The cost of a node that does not call the model."""
+
+
+@dataclass(slots=True)
 class Outcome:
     """What a node leaves: its slot of the state, its output as told, its cost, its message."""
 
     state: dict[str, Any]
     output: Any
-    ledger: Ledger = field(default_factory=Ledger)
+    ledger: Ledger = FREE
     said: str | None = None
 
 
 class Step:
     """One node in one attempt; `outcome` is there when it has ended.
 
-    `group` are the checks that ride in this one's fan-out.
+    `group` are the checks that ride in this one's fan-out; `tells`: it may have events of its
+    own, or time-outs.
     """
 
     def __init__(
-        self, frame: Frame, name: str, node: Node, attempt: int, group: tuple[str, ...] = ()
+        self,
+        frame: Frame,
+        name: str,
+        node: Node,
+        attempt: int,
+        group: tuple[str, ...] = (),
+        *,
+        tells: bool = True,
     ) -> None:
         self.frame, self.name, self.node = frame, name, node
-        self.attempt, self.group = attempt, group
+        self.attempt, self.group, self.tells = attempt, group, tells
         self.outcome: Outcome
+
+    @property
+    def started(self) -> ev.NodeStarted:
+        """That it begins, as an event."""
+        run = self.frame.run
+        return ev.NodeStarted(
+            run=run.id,
+            at=run.now(),
+            branch=self.frame.path,
+            node=self.name,
+            kind=self.node.kind,
+            attempt=self.attempt,
+            fused=self.group,
+        )
 
     @property
     def talk(self) -> Talk:
