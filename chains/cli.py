@@ -27,16 +27,24 @@ from .commands import (
     interchange,
     intrinsics,
     learn,
+    resume,
     retrieve,
     run,
     runs,
 )
 from .commands.common import release
-from .errors import ChainDefinitionError, ChainError, InputError, StoreMissing, StoreRequestError
+from .errors import (
+    ChainChanged,
+    ChainDefinitionError,
+    ChainError,
+    InputError,
+    StoreMissing,
+    StoreRequestError,
+)
 
 WRONG_USE, FAILED, INTERRUPTED = 2, 1, 130
 _WRONG = (ConversationError, DataError, DefinitionError, RequestError)
-_WRONG_CHAIN = (ChainDefinitionError, InputError, StoreMissing, StoreRequestError)
+_WRONG_CHAIN = (ChainChanged, ChainDefinitionError, InputError, StoreMissing, StoreRequestError)
 
 app = typer.Typer(
     name="chains",
@@ -67,7 +75,7 @@ def _root(
 
 
 for module in (
-    *(demo, run, runs, files, retrieve, intrinsics),
+    *(demo, run, resume, runs, files, retrieve, intrinsics),
     *(learn, calibrate, evaluate, interchange, bench),
 ):
     module.register(app)

@@ -6,6 +6,7 @@ ChainError
 ├── OutputError            a result that could not be written
 ├── ChainRunError          a run could not go on; says at which node, and what to do
 ├── RunWaits               a recorded run waits for a human; it is no failure
+├── ChainChanged           a recorded run's chain is not the one it began with
 └── StoreError             runs could not be recorded or read; what was recorded before is intact
     ├── StoreRequestError  what is asked of a store can't be had
     │   ├── UnknownRun         no run of that name in it
@@ -69,6 +70,10 @@ class RunWaits(ChainError):
     def __init__(self, node: str, question: str) -> None:
         self.node, self.question = node, question
         super().__init__(f"node {node!r} waits for an answer: {question}")
+
+
+class ChainChanged(ChainError):
+    """A recorded run can't go on as it began: its chain or its model is another one now."""
 
 
 class StoreError(ChainError):

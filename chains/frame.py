@@ -103,17 +103,23 @@ class Frame:
         self.tries: dict[int, list[Try]] = {}
         self.ahead: dict[str, Outcome] = {}
         self.finished: dict[str, dict[str, Frame]] = {}
+        self.heads: list[str] = [""]  # the recorded hash after each message; the root's first
 
     def branch(
         self, path: str, talk: Talk | None = None, local: dict[str, Any] | None = None
     ) -> Frame:
         """A frame for one node inside a node: it reads all that this one does."""
         fork = self.talk.fork() if talk is None else talk
-        return Frame(self.run, self.plan, fork, path, outer=self.names, local=local)
+        frame = Frame(self.run, self.plan, fork, path, outer=self.names, local=local)
+        if talk is None:
+            frame.heads = self.heads[: self.talk.mark + 1]
+        return frame
 
     def sub(self, path: str, plan: Plan, state: dict[str, Any]) -> Frame:
         """A frame for a sub-chain, on this conversation."""
-        return Frame(self.run, plan, self.talk, path, state)
+        frame = Frame(self.run, plan, self.talk, path, state)
+        frame.heads = self.heads
+        return frame
 
     def stamp(self) -> dict[str, Any]:
         """Run, time and branch for an event."""
@@ -139,24 +145,26 @@ class Frame:
             step = self._begin(here, self.plan.model.nodes[here])
             try:
                 yield step.started
-                first = None
-                if not step.tells:  # the short way: generators in generators cost more than this
-                    first = await self._quietly(step)
-                    if first is None:
+                if not step.tells and self.run.recorder is None:
+                    await self._quietly(step)  # the short way: generators cost more than nodes
+                    if step.failure is None:
                         yield self._finish(step)
                         continue
-                async with aclosing(self._attempts(step, first)) as events:
+                async with aclosing(self._attempts(step)) as events:
                     async for event in events:
                         yield event
             except OutOfBudget:
-                self.elapsed = self.run.elapsed = self.run.now()
                 for event in self._undo(step):
                     yield event
             except ChainRunError as error:
-                if not self.plan.catches(here, error.reason):
-                    raise
-                failure = error.reason
-                self.error = {"node": here, "reason": failure, "message": error.plain}
+                failure = self._caught(here, error)
+
+    def _caught(self, name: str, error: ChainRunError) -> ErrorKind:
+        """The reason that an error edge takes on. Raises: ChainRunError: there is no such edge."""
+        if not self.plan.catches(name, error.reason):
+            raise error
+        self.error = {"node": name, "reason": error.reason, "message": error.plain}
+        return error.reason
 
     async def perform(self, name: str, node: Node) -> AsyncGenerator[ev.Event, None]:
         """Run one node, again where its retry says so.
@@ -173,36 +181,45 @@ class Frame:
         """The next attempt of a node. Changes: the counts."""
         attempt = self.attempts[name] = self.attempts.get(name, 0) + 1
         self.marks[name] = self.talk.mark
+        del self.heads[self.talk.mark + 1 :]
         if name in self.plan.budgeted:
             self.began.setdefault(name, Used(self.steps, self.total.computed, self.elapsed))
         group = () if name in self.ahead or self.outer else self.plan.fused.get(name, ())
         tells = node.kind not in QUIET or self._seconds_left() is not None
         return Step(self, name, node, attempt, group, tells=tells or is_limited(node))
 
-    async def _quietly(self, step: Step) -> ChainRunError | None:
-        """Run a node without events of its own; what it failed by."""
+    async def _quietly(self, step: Step) -> None:
+        """Run a node without events of its own."""
         try:
             step.outcome = await QUIET[step.node.kind](step, step.node)
         except (IntrinsicsError, ChainRunError) as error:
-            return _failure(error, step.name)
-        return None
+            step.failure = _failure(error, step.name)
 
-    async def _attempts(
-        self, step: Step, failure: ChainRunError | None = None
-    ) -> AsyncGenerator[ev.Event, None]:
+    async def _attempt(self, step: Step) -> AsyncGenerator[ev.Event, None]:
+        """Run a node once, or recall that it was."""
+        if self._recalled(step):
+            return
+        try:
+            async with aclosing(self._limited(step)) as events:
+                async for event in events:
+                    yield event
+        except (IntrinsicsError, ChainRunError) as error:
+            step.failure = _failure(error, step.name)
+            if self.run.recorder is not None:
+                self.run.recorder.failed(step, step.failure, self.run.now())
+
+    async def _attempts(self, step: Step) -> AsyncGenerator[ev.Event, None]:
         """A node that has begun, and maybe failed, to its end."""
         node, failures = step.node, 0
         while True:
+            if step.failure is None:
+                async with aclosing(self._attempt(step)) as events:
+                    async for event in events:
+                        yield event
+            failure = step.failure
             if failure is None:
-                try:
-                    async with aclosing(self._limited(step)) as events:
-                        async for event in events:
-                            yield event
-                except (IntrinsicsError, ChainRunError) as error:
-                    failure = _failure(error, step.name)
-                else:
-                    yield self._finish(step)
-                    return
+                yield self._finish(step)
+                return
             failures += 1
             yield ev.NodeFailed(
                 **step.stamp(), attempt=step.attempt, reason=failure.reason, error=failure.plain
@@ -214,8 +231,8 @@ class Frame:
                 raise failure
             pause = node.retry.pause(failures)
             yield ev.Retried(**step.stamp(), attempt=step.attempt + 1, pause_seconds=pause)
-            await asyncio.sleep(pause)
-            step, failure = self._begin(step.name, node), None
+            await asyncio.sleep(pause if step.recalled is None else 0)
+            step = self._begin(step.name, node)
             yield step.started
 
     def _seconds_left(self) -> float | None:
@@ -228,9 +245,30 @@ class Frame:
         events = _events(step)
         left = self._seconds_left()
         bounded = left is not None or is_limited(step.node)
-        async with aclosing(limited(events, step, left) if bounded else events) as told:
-            async for event in told:
-                yield event
+        try:
+            async with aclosing(limited(events, step, left) if bounded else events) as told:
+                async for event in told:
+                    yield event
+        except OutOfBudget:
+            self.elapsed = self.run.elapsed = self.run.now()
+            if self.run.recorder is not None:
+                self.run.recorder.cut(step, self.elapsed)
+            raise
+
+    def _recalled(self, step: Step) -> bool:
+        """Whether the step was recorded; then it is as it was. Raises: OutOfBudget: cut short."""
+        recorder = self.run.recorder
+        found = None if recorder is None else recorder.recall(step)
+        if found is None:
+            return False
+        self.elapsed = self.run.elapsed = step.recalled = found.elapsed
+        self.run.go_on_at(found.elapsed)
+        step.failure = found.failure
+        if found.outcome is not None:
+            step.outcome = found.outcome
+        elif found.failure is None:
+            raise OutOfBudget(f"node {step.name!r} was cut short")
+        return True
 
     def _undo(self, step: Step) -> Iterator[ev.Event]:
         """What a node said before it failed was never said."""
@@ -242,14 +280,16 @@ class Frame:
             yield ev.RolledBack(**step.stamp(), messages=dropped)
 
     def _finish(self, step: Step) -> ev.NodeFinished:
-        name, outcome = step.name, step.outcome
+        name, outcome, recalled = step.name, step.outcome, step.recalled
         if outcome.said is not None:
             self.said = outcome.said
         self.state[name], self.outputs[name] = outcome.state, outcome.output
         if outcome.ledger is not FREE:
             self.total += outcome.ledger
         self.steps += 1
-        self.elapsed = self.run.elapsed = now = self.run.now()
+        self.elapsed = self.run.elapsed = now = self.run.now() if recalled is None else recalled
+        if recalled is None and self.run.recorder is not None:
+            self.run.recorder.finished(step, now)
         return ev.NodeFinished(
             run=self.run.id,
             at=now,
@@ -258,6 +298,7 @@ class Frame:
             kind=step.node.kind,
             output=outcome.output,
             ledger=outcome.ledger.to_dict(),
+            recalled=recalled is not None,
         )
 
     def output(self) -> str:

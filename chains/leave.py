@@ -26,6 +26,7 @@ class Try:
     state: dict[str, Any]
     talk: Talk
     said: str
+    heads: tuple[str, ...]
 
 
 def leave(frame: Frame, here: str, failure: ErrorKind | None) -> tuple[str, list[ev.Event]]:
@@ -134,7 +135,7 @@ def _kept(frame: Frame, exit_: Exit, *, ended: bool, holds: bool) -> Iterator[ev
     edge, tries = exit_.edge, frame.tries.setdefault(exit_.index, [])
     score = None if edge.best is None else float(evaluate(edge.best, frame.names))
     slots = {name: frame.state[name] for name in exit_.loop if name in frame.state}
-    tries.append(Try(score, slots, frame.talk.fork(), frame.said))
+    tries.append(Try(score, slots, frame.talk.fork(), frame.said, tuple(frame.heads)))
     if not ended:
         return
     chosen = len(tries) - 1
@@ -145,6 +146,7 @@ def _kept(frame: Frame, exit_: Exit, *, ended: bool, holds: bool) -> Iterator[ev
         frame.state |= best.state
         frame.said = best.said
         become(frame.talk, best.talk)
+        frame.heads[:] = best.heads
         frame.ahead.clear()
     told = [{"score": one.score, **one.state} for one in tries]
     if edge.target in frame.state:

@@ -14,7 +14,7 @@ from intrinsics.errors import IntrinsicsError
 from intrinsics.messages import Message
 
 from . import events as ev
-from .errors import ChainRunError, InputError
+from .errors import ChainRunError, InputError, RunWaits
 from .frame import Frame
 from .inputs import RunInput, typed_inputs
 from .talk import Opener, PlainOpener, Talk
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from intrinsics.engine import Engine
 
     from .chain import Chain
+    from .recorder import Recorder
 
 Answer: TypeAlias = Callable[[str], Awaitable[str]]
 
@@ -42,7 +43,8 @@ class NodeResult:
 class RunResult:
     """A run at its end; `to_dict` is what `chains run --json` prints.
 
-    `status` is "finished", or "stopped" where a spent budget led to the end. `nodes` are the
+    `status` is "finished", "stopped" where a spent budget led to the end, or "waiting" where a
+    recorded run asks a human; its `output` is the question then. `nodes` are the
     chain's own, not those inside others.
     """
 
@@ -78,8 +80,12 @@ class Run:
         answer: Answer | None = None,
         *,
         alone: bool = False,
+        recorder: Recorder | None = None,
+        source: str | None = None,
     ) -> None:
         """Prepare it. `conversation` goes on an earlier one; `answer` serves ask nodes.
+
+        `recorder` keeps the run, and recalls what was run before; `source` is told to it.
 
         `engine` may be None for a chain that never calls the model. `alone`: nothing else needs
         this event loop, so a function may block it.
@@ -96,7 +102,8 @@ class Run:
         if conversation is not None:
             self.before = conversation.mark
             self._extend(conversation, given)
-        self.id = uuid4().hex[:12]
+        self.recorder, self._source = recorder, source
+        self.id = uuid4().hex[:12] if recorder is None else recorder.run_id
         self.elapsed = 0.0
         self._started = time.perf_counter()
         self.frame = Frame(self, chain.plan, talk, state=state)
@@ -134,31 +141,45 @@ class Run:
         """Seconds since the run began."""
         return time.perf_counter() - self._started
 
+    def go_on_at(self, elapsed: float) -> None:
+        """The time that a recalled node took has passed already. Changes: the clock."""
+        self._started = min(self._started, time.perf_counter() - elapsed)
+
     async def events(self) -> AsyncGenerator[ev.Event, None]:
         """Run to the end. Raises: ChainRunError, after the event run_failed.
 
         On a failure, or when the iteration is given up, the conversation is as before the run.
         """
-        frame = self.frame
+        frame, recorder = self.frame, self.recorder
         finished = False
         try:
+            if recorder is not None:
+                recorder.begin(frame, self.engine, self._source)
             yield ev.RunStarted(**frame.stamp(), chain=self.model.name)
             async with aclosing(frame.flow()) as events:
                 async for event in events:
                     yield event
             output = frame.output()
+            if recorder is not None:
+                recorder.end(output, frame.stopped)
             finished = True
             yield ev.RunFinished(
-                **frame.stamp(), output=output, ledger=self._ledger(), stopped=frame.stopped
+                **frame.stamp(), output=output, ledger=self.ledger(), stopped=frame.stopped
             )
+        except RunWaits as wait:
+            finished = True  # as far as it can go here
+            yield ev.RunWaiting(**frame.stamp(), node=wait.node, question=wait.question)
         except ChainRunError as error:
+            if recorder is not None:
+                recorder.give_up(error)
             yield ev.RunFailed(**frame.stamp(), error=str(error), node=error.node)
             raise
         finally:
             if not finished:
                 frame.talk.rewind(self.before)
 
-    def _ledger(self) -> dict[str, Any]:
+    def ledger(self) -> dict[str, Any]:
+        """What it has cost so far."""
         totals = self.frame.total.to_dict()
         return {key: totals[key] for key in ("reused", "computed", "forwards", "seconds")}
 
@@ -171,21 +192,28 @@ async def run(
     answer: Answer | None = None,
     *,
     alone: bool = False,
+    recorder: Recorder | None = None,
+    source: str | None = None,
 ) -> RunResult:
     """Run a chain to its end. Raises: ChainRunError: it could not get there."""
-    one = Run(chain, engine, given, conversation, answer, alone=alone)
+    one = Run(
+        *(chain, engine, given, conversation, answer),
+        alone=alone,
+        recorder=recorder,
+        source=source,
+    )
     nodes: list[NodeResult] = []
-    final: ev.RunFinished | None = None
+    status, output = "waiting", ""
     async with aclosing(one.events()) as events:
         async for event in events:
             if isinstance(event, ev.NodeFinished) and not event.branch:
                 nodes.append(NodeResult(event.node, event.kind, event.output, event.ledger))
             elif isinstance(event, ev.RunFinished):
-                final = event
-    assert final is not None
+                status, output = "stopped" if event.stopped else "finished", event.output
+            elif isinstance(event, ev.RunWaiting):
+                output = event.question
     messages = tuple(message.model_dump() for message in one.conversation.messages)
-    status = "stopped" if final.stopped else "finished"
-    return RunResult(chain.model.name, status, final.output, messages, tuple(nodes), final.ledger)
+    return RunResult(chain.model.name, status, output, messages, tuple(nodes), one.ledger())
 
 
 def run_sync(

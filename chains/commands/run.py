@@ -14,12 +14,14 @@ from rich.text import Text
 
 from intrinsics.catalogue import Catalogue
 
-from ..chain import Chain
+from ..chain import Chain, find
 from ..chat import make_ready, read_document
 from ..errors import ChainRunError
 from ..inputs import RunInput, typed_inputs
+from ..recorder import Recorder, recorded
 from ..render import DIM, Costs, badges, figures, in_words
 from ..screen import RunView, Screen
+from ..store import Store
 from .common import (
     DocumentsOption,
     FoldersOption,
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
     from intrinsics.engine import Engine
     from intrinsics.fanout import FanOut, Verdict
 
-    from ..runner import Answer
+    from ..runner import Answer, Run
 
 
 def register(app: typer.Typer) -> None:
@@ -68,28 +70,74 @@ def run(
     model: ModelOption = None,
     folders: FoldersOption = None,
     functions: FunctionsOption = None,
+    record: Annotated[
+        Path | None,
+        typer.Option("--record", metavar="DB", help="Record the run in this file; see `resume`."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run a chain once: show the run, or print what came of it as JSON."""
-    calls = functions_of(functions or ())
-    loaded = Chain.load(chain, catalogue=Catalogue(folders or ()), functions=calls)
+    calls, catalogue = functions_of(functions or ()), Catalogue(folders or ())
+    loaded = Chain.load(chain, catalogue=catalogue, functions=calls)
     request = given(input_, message, documents)
     typed_inputs(loaded.model, request.inputs)  # before seconds are spent on loading
+    if record is None:
+        play(loaded, catalogue, ready(loaded, model, folders), request, as_json=as_json)
+        return
+    with Store.open(record) as store:
+        engine = ready(loaded, model, folders)
+        with recorded(store, loaded, request) as recorder:
+            errors.print(f"recorded as {recorder.run_id}", markup=False)
+            source = str(find(chain).absolute())
+            play(loaded, catalogue, engine, request, recorder, source=source, as_json=as_json)
+
+
+def ready(chain: Chain, model: str | None, folders: list[Path] | None) -> Engine | None:
+    """The engine with the chain's adapters; None for a chain that never calls the model."""
+    if not chain.plan.needs_model:
+        return None
     engine = load_engine(model, folders)
-    make_ready(engine, loaded)
+    make_ready(engine, chain)
+    return engine
+
+
+def play(
+    chain: Chain,
+    catalogue: Catalogue,
+    engine: Engine | None,
+    request: RunInput,
+    recorder: Recorder | None = None,
+    *,
+    source: str | None = None,
+    as_json: bool,
+) -> None:
+    """Run a chain, and show it or print its result."""
     if as_json:
-        result = asyncio.run(loaded.arun(engine, request, answer=_answer_in_json()))
-        print_json(result.to_dict())
-    else:
-        tolerate_foreign_text()
-        asyncio.run(_show(engine, loaded, request))
+        from ..runner import run as run_chain  # what it runs by
+
+        told = {} if recorder is None else {"run_id": recorder.run_id}
+        result = asyncio.run(
+            run_chain(
+                *(chain, engine, request, None, _answer_in_json()),
+                alone=True,
+                recorder=recorder,
+                source=source,
+            )
+        )
+        print_json({**told, **result.to_dict()})
+        return
+    from ..runner import Run  # as above
+
+    tolerate_foreign_text()
+    one = Run(chain, engine, request, None, _answer(), recorder=recorder, source=source)
+    asyncio.run(_show(one, chain, catalogue))
 
 
-async def _show(engine: Engine, chain: Chain, request: RunInput) -> None:
+async def _show(run: Run, chain: Chain, catalogue: Catalogue) -> None:
     screen = Screen(sys.stdout)
-    view = RunView(screen, chain.model, engine.catalogue)
+    view = RunView(screen, chain.model, catalogue)
     try:
-        async with aclosing(chain.stream(engine, request, answer=_answer())) as stream:
+        async with aclosing(run.events()) as stream:
             async for event in stream:
                 view.show(event)
     finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 
 from .. import events as ev
-from ..errors import ChainRunError
+from ..errors import ChainRunError, RunWaits
 from ..model import Ask
 from .step import Outcome, Step
 
@@ -16,13 +16,22 @@ async def ask(step: Step, node: Ask) -> AsyncGenerator[ev.Event, None]:
     Raises: ChainRunError: nobody is there; RunWaits: the run is recorded, and goes on later.
     """
     question, run = step.render(node.question), step.frame.run
-    if run.answer is None:
-        raise ChainRunError(
-            "asks a human, and nobody is there; run it in `chains demo`, or pass `answer`",
-            step.name,
-        )
-    yield ev.Asked(**step.stamp(), question=question)
-    answer = await run.answer(question)
+    recorder = run.recorder
+    answer = None if recorder is None else recorder.answer(step)
+    if answer is None:
+        if recorder is not None:
+            recorder.ask(step, question)
+        elif run.answer is None:
+            raise ChainRunError(
+                "asks a human, and nobody is there; run it in `chains demo`, or pass `answer`",
+                step.name,
+            )
+        yield ev.Asked(**step.stamp(), question=question)
+        if run.answer is None:
+            raise RunWaits(step.name, question)
+        answer = await run.answer(question)
+        if recorder is not None:  # of two answers the first counts
+            answer = recorder.answer(step, answer) or answer
     step.talk.add("assistant", question)
     step.talk.add("user", answer)
     step.outcome = Outcome({"text": answer}, answer)

@@ -18,7 +18,7 @@ Decide: TypeAlias = Callable[[str, ChainRunError | RunWaits | None], bool]
 @dataclass(frozen=True)
 class _Ended:
     name: str
-    error: Exception | None
+    error: BaseException | None
 
 
 async def race(
@@ -53,11 +53,14 @@ async def race(
 async def _pump(
     name: str, events: AsyncGenerator[ev.Event, None], queue: asyncio.Queue[ev.Event | _Ended]
 ) -> None:
-    error: Exception | None = None
+    error: BaseException | None = None
     try:
         async with aclosing(events):
             async for event in events:
                 queue.put_nowait(event)
-    except Exception as caught:  # told to the race, which knows what it means
+    except BaseException as caught:  # whatever it is: the race must not wait for this branch
         error = caught
-    queue.put_nowait(_Ended(name, error))
+        if isinstance(caught, asyncio.CancelledError):
+            raise
+    finally:
+        queue.put_nowait(_Ended(name, error))

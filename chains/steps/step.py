@@ -38,7 +38,9 @@ class Outcome:
 
 
 class Step:
-    """One node in one attempt; `outcome` is there when it has ended.
+    """One node in one attempt; `outcome` or `failure` is there when it has ended.
+
+    `recalled` is when that was, in seconds of the run, where it was taken from the record.
 
     `group` are the checks that ride in this one's fan-out; `tells`: it may have events of its
     own, or time-outs.
@@ -57,6 +59,8 @@ class Step:
         self.frame, self.name, self.node = frame, name, node
         self.attempt, self.group, self.tells = attempt, group, tells
         self.outcome: Outcome
+        self.failure: ChainRunError | None = None
+        self.recalled: float | None = None
 
     @property
     def started(self) -> ev.NodeStarted:

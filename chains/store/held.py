@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 
 from ..errors import StoreRequestError
-from . import asks
+from . import asks, runs
 from .journal import Packed, append
 from .records import Ask, Entry, Status
 
@@ -41,6 +41,17 @@ class HeldRun:
         self._check()
         with self._database.write() as connection:
             return append(connection, self._number, packed, self._clock(), status)
+
+    def redefine(self, chain_yaml: str, entry: Entry) -> int:
+        """Replace the run's chain, and append the record of it; returns its seq.
+
+        Raises: as `append`.
+        """
+        packed = Packed.of(entry)
+        self._check()
+        with self._database.write() as connection:
+            runs.redefine(connection, self._number, chain_yaml)
+            return append(connection, self._number, [packed], self._clock())
 
     def ask(
         self, question: JsonValue, *, node: str = "", branch: str = "", attempt: int = 1

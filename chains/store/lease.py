@@ -10,7 +10,6 @@ lock counts only if the name still leads to the file that was locked.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import time
@@ -33,7 +32,8 @@ class Leases:
         self._database = database.resolve()  # one file for all paths to it
         self._held: set[int] = set()
         forgotten = weakref.ref(self)
-        os.register_at_fork(after_in_child=lambda: _forget(forgotten()))
+        if hasattr(os, "register_at_fork"):  # where processes fork
+            os.register_at_fork(after_in_child=lambda: _forget(forgotten()))
 
     @contextmanager
     def hold(self, run_id: str) -> Iterator[None]:
@@ -61,7 +61,7 @@ class Leases:
         except FileNotFoundError:
             return None
         try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            _flock(file, shared=True)
         except BlockingIOError:
             return int(_told(path).get("pid", 0))
         else:
@@ -99,9 +99,19 @@ class Leases:
         )
 
 
+def _flock(file: int, *, shared: bool = False) -> None:
+    """Raises: BlockingIOError: somebody else has it; StoreError: this system has no such locks."""
+    try:
+        import fcntl  # not on Windows, where runs can be read and listed all the same
+    except ImportError:
+        message = "runs can be held on POSIX systems only: this one has no flock"
+        raise StoreError(message) from None
+    fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+
+
 def _lock(file: int, path: Path) -> bool:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _flock(file)
         return os.path.samestat(os.fstat(file), path.stat())
     except (BlockingIOError, FileNotFoundError):
         return False

@@ -86,16 +86,21 @@ def fork(
         (child, at, now, now, at, number),
     )
     if chain_yaml is not None:
-        blobs: Blobs = {}
-        definition = pack(chain_yaml, blobs)
-        write_blobs(connection, blobs)
-        connection.execute(
-            "UPDATE runs SET definition = ?, chain_hash = ? WHERE run_id = ?",
-            (definition, chain_hash(chain_yaml), child),
-        )
+        redefine(connection, number_of(connection, child), chain_yaml)
     if asks.inherit(connection, number, number_of(connection, child), at):
         connection.execute("UPDATE runs SET status = 'waiting' WHERE run_id = ?", (child,))
     return child
+
+
+def redefine(connection: sqlite3.Connection, number: int, chain_yaml: str) -> None:
+    """Give a run another chain."""
+    blobs: Blobs = {}
+    definition = pack(chain_yaml, blobs)
+    write_blobs(connection, blobs)
+    connection.execute(
+        "UPDATE runs SET definition = ?, chain_hash = ? WHERE number = ?",
+        (definition, chain_hash(chain_yaml), number),
+    )
 
 
 def definition(connection: sqlite3.Connection, run_id: str) -> Definition:

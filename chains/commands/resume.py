@@ -1,0 +1,72 @@
+"""`chains resume`: a recorded run goes on, here or in another process than it began in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from intrinsics.catalogue import Catalogue
+
+from ..chain import Chain
+from ..functions import allowed
+from ..loader import read
+from ..recorder import resumed, source_of
+from ..store import Store
+from .common import FoldersOption, FunctionsOption, JsonOption, ModelOption, functions_of
+from .run import play, ready
+from .runs import RecordOption, RunArgument
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command(
+        epilog="Example: chains resume 20260131-120000123-9f86d081 --record runs.db --answer yes"
+    )(resume)
+
+
+def resume(
+    run: RunArgument,
+    record: RecordOption,
+    answer: Annotated[
+        str | None, typer.Option("--answer", help="The answer to what the run asks.")
+    ] = None,
+    chain: Annotated[
+        str | None,
+        typer.Option("--chain", help="Where the chain is now; without it: where it was."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Go on although the chain has changed since.")
+    ] = False,
+    model: ModelOption = None,
+    folders: FoldersOption = None,
+    functions: FunctionsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Go on with a recorded run: what was done is not done again.
+
+    Prints what the run would have printed undisturbed. A run that waits for an answer takes
+    --answer, or asks on a terminal; without both it goes on waiting. One that has ended is shown.
+    """
+    calls, catalogue = functions_of(functions or ()), Catalogue(folders or ())
+    with Store.open(record, create=False) as store:
+        loaded = _chain(store, run, chain, catalogue, calls)
+        engine = ready(loaded, model, folders)
+        with resumed(store, run, loaded, force=force) as recorder:
+            if answer is not None:
+                store.answer(run, answer)
+            play(loaded, catalogue, engine, recorder.given, recorder, as_json=as_json)
+
+
+def _chain(
+    store: Store, run: str, named: str | None, catalogue: Catalogue, calls: list[Callable[..., Any]]
+) -> Chain:
+    """The chain as it is now; as it was, where its file has gone or the run has ended."""
+    source = named or source_of(store, run)
+    ended = store.run(run).status in ("finished", "stopped")
+    if not ended and source is not None and (named or Path(source).is_file()):
+        return Chain.load(source, catalogue=catalogue, functions=calls)
+    model, places = read(store.definition(run).chain_yaml, f"run {run}")
+    return Chain(model, places, catalogue, None if ended else allowed(calls))

@@ -1,0 +1,304 @@
+"""Recorded runs: killed after any record they resume to the same outcome, and repeat nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import given as cases
+from hypothesis import strategies as st
+
+from chains import Chain, ChainRunError, RunInput
+from chains.errors import ChainChanged, RunIsHeld
+from chains.model import ChainModel
+from chains.recorder import Recorder, recorded, resumed
+from chains.runner import RunResult
+from chains.runner import run as run_chain
+from chains.store import HeldRun, Store
+from conftest import check_integrity, tiny_engine, write_intrinsic
+from drawn import Nowhere, flows
+from flows import HELLO, chain_of
+from intrinsics.catalogue import Catalogue
+from intrinsics.engine import Engine
+
+
+class Killed(BaseException):
+    """What ends a process in these tests."""
+
+
+def dying(append: Callable[..., int], after: int) -> Callable[..., int]:
+    """`HeldRun.append` that ends everything once it has written so many times."""
+    written = 0
+
+    def die(self: HeldRun, *entries: Any, **more: Any) -> int:
+        nonlocal written
+        if written == after:
+            raise Killed
+        written += 1
+        return append(self, *entries, **more)
+
+    return die
+
+
+def told(result: RunResult | ChainRunError) -> Any:
+    """A result without what may differ: costs, and the last digits of probabilities."""
+    if isinstance(result, ChainRunError):
+        return str(result)
+    plain = result.to_dict()
+    del plain["ledger"]
+    return _rounded([{**plain, "nodes": [{**n, "ledger": None} for n in plain["nodes"]]}])
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 4)
+    if isinstance(value, dict):
+        return {key: _rounded(one) for key, one in value.items() if key != "ledger"}
+    return [_rounded(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def play(
+    chain: Chain, recorder: Recorder, engine: Engine | None = None
+) -> RunResult | ChainRunError:
+    async def go() -> RunResult:
+        return await run_chain(chain, engine, recorder.given, recorder=recorder, alone=True)
+
+    try:
+        return asyncio.run(go())
+    except ChainRunError as error:
+        return error
+
+
+def killed_and_resumed(
+    chain: Chain, path: Path, after: int, engine: Engine | None, given: RunInput = HELLO
+) -> tuple[bool, RunResult | ChainRunError]:
+    """Whether the run was still going after so many records, and what it comes to, resumed."""
+    append, killed = HeldRun.append, False
+    with Store.open(path) as store:
+        with recorded(store, chain, given) as recorder:
+            HeldRun.append = dying(append, after)  # type: ignore[method-assign]
+            try:
+                play(chain, recorder, engine)
+            except Killed:
+                killed = True
+            finally:
+                HeldRun.append = append  # type: ignore[method-assign]
+        with resumed(store, recorder.run_id, chain) as again:
+            result = play(chain, again, engine)
+        assert store.check() == []
+    return killed, result
+
+
+def steady(heads: bool, broken: bool) -> dict[str, Callable[..., Any]]:
+    """Functions that do the same each time, as a resumed run may call them again."""
+
+    def coin() -> bool:
+        return heads
+
+    def flaky() -> bool:
+        if broken:
+            raise ValueError("tails")
+        return True
+
+    return {"m:coin": coin, "m:flaky": flaky}
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@cases(flows(), st.booleans(), st.booleans(), st.integers(0, 40))
+def test_any_chain_killed_after_any_record_comes_to_the_same_end(
+    tmp_path_factory: pytest.TempPathFactory,
+    model: ChainModel,
+    heads: bool,
+    broken: bool,
+    after: int,
+) -> None:
+    chain = Chain(model, Nowhere(), Catalogue(), steady(heads, broken))
+    path = tmp_path_factory.mktemp("runs") / "runs.db"
+    with Store.open(path) as store, recorded(store, chain, HELLO) as recorder:
+        undisturbed = play(chain, recorder)
+    _, result = killed_and_resumed(chain, path, after, None)
+    if not _races(model):
+        assert told(result) == told(undisturbed)
+
+
+def _races(model: ChainModel) -> bool:
+    """Whether the branches of some node may end in another order the next time."""
+    return any(getattr(node, "join", "all") != "all" for _, node in model.parts())
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    folder = tmp_path_factory.mktemp("intrinsics")
+    engine = tiny_engine()
+    write_intrinsic(engine, folder, "tone", ("rude", "kind"), seed=1)
+    write_intrinsic(engine, folder, "topic", ("work", "play"), seed=2)
+    write_intrinsic(engine, folder, "quality", ("bad", "good"), last="assistant", seed=3)
+    engine.catalogue = Catalogue([folder])
+    return engine
+
+
+TALK = """\
+chain: talk
+system: Be brief.
+nodes:
+  first: {check: tone}
+  second: {check: topic}
+  reply: {turn: {max_tokens: 6, temperature: 1.5}}
+  sure: {check: quality}
+  both:
+    parallel:
+      branches:
+        more: {turn: {prompt: "Go on.", max_tokens: 4}}
+        tone: {check: quality}
+  best:
+    best_of:
+      n: 2
+      turn: {prompt: And now?, max_tokens: 4, temperature: 1.0}
+      judge: {check: quality}
+      by: judge.p('good')
+flow:
+  - start -> first
+  - first -> second
+  - second -> reply
+  - reply -> sure
+  - sure -> reply: {until: sure.p('good') > 0.99999, at_most: 2, then: both, best: sure.p('good')}
+  - both -> best
+  - best -> end
+"""
+
+
+def test_a_conversation_killed_after_any_record_goes_on_with_the_very_tokens(
+    engine: Engine, tmp_path: Path
+) -> None:
+    chain = chain_of(TALK, engine.catalogue)
+    plain = chain.run(engine, HELLO)
+    after, going = 0, True
+    while going:
+        going, result = killed_and_resumed(chain, tmp_path / "runs.db", after, engine)
+        assert told(result) == told(plain), f"killed after {after} records"
+        after += 1
+    assert after > 12
+    check_integrity(engine)
+
+
+ASK = """\
+chain: asking
+nodes:
+  first: {function: "m:first"}
+  which: {ask: "Which {{ first.value }}?"}
+  last: {function: {call: "m:last", arguments: {text: which.text}}}
+flow: [start -> first, first -> which, which -> last, last -> end]
+output: "{{ last.value }}"
+"""
+
+
+def asking(calls: list[str]) -> Chain:
+    def first() -> str:
+        calls.append("first")
+        return "bank"
+
+    def last(text: str) -> str:
+        calls.append("last")
+        return text.upper()
+
+    return chain_of(ASK, first=first, last=last)
+
+
+def test_an_ask_waits_for_its_answer_and_repeats_nothing(tmp_path: Path) -> None:
+    calls: list[str] = []
+    chain = asking(calls)
+    with Store.open(tmp_path / "runs.db") as store:
+        with recorded(store, chain, HELLO) as recorder:
+            waiting = play(chain, recorder)
+        run_id = recorder.run_id
+        assert isinstance(waiting, RunResult)
+        assert (waiting.status, waiting.output) == ("waiting", "Which bank?")
+        assert store.run(run_id).status == "waiting"
+        with resumed(store, run_id, chain) as again:
+            assert getattr(play(chain, again), "status", "") == "waiting"
+        store.answer(run_id, "the river")
+        with resumed(store, run_id, chain) as again:
+            result = play(chain, again)
+        assert isinstance(result, RunResult) and result.output == "THE RIVER"
+        assert store.run(run_id).status == "finished"
+        with resumed(store, run_id, chain) as again:  # an ended run is only told again
+            assert told(play(chain, again)) == told(result)
+        assert [one.kind for one in store.records(run_id)] == [
+            *("started", "node", "asked", "answered", "node", "node", "finished")
+        ]
+    assert calls == ["first", "last"]
+    assert [m["content"] for m in result.messages] == ["Hello", "Which bank?", "the river"]
+
+
+def test_a_failed_run_tries_the_node_again_that_it_failed_at(tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def first() -> int:
+        calls.append(1)
+        return 1
+
+    def f() -> int:
+        calls.append(2)
+        if calls.count(2) < 3:
+            raise OSError("no disk")
+        return 2
+
+    text = """\
+chain: failing
+nodes: {first: {function: "m:first"}, second: {function: "m:f", retry: 1}}
+flow: [start -> first, first -> second, second -> end]
+output: "{{ second.value }}"
+"""
+    chain = chain_of(text, first=first, f=f)
+    with Store.open(tmp_path / "runs.db") as store:
+        with recorded(store, chain, HELLO) as recorder:
+            assert "no disk" in str(play(chain, recorder))
+        assert store.run(recorder.run_id).status == "failed"
+        with resumed(store, recorder.run_id, chain) as again:
+            assert getattr(play(chain, again), "output", "") == "2"
+    assert calls == [1, 2, 2, 2]
+
+
+def test_a_changed_chain_is_refused_with_the_difference_or_forced(tmp_path: Path) -> None:
+    calls: list[str] = []
+    chain = asking(calls)
+    other = chain_of(
+        ASK.replace("which.text", "first.value"),
+        **{n.split(":")[1]: c for n, c in chain.functions.items()},
+    )
+    with Store.open(tmp_path / "runs.db") as store:
+        with recorded(store, chain, HELLO) as recorder:
+            play(chain, recorder)
+        run_id = recorder.run_id
+        store.answer(run_id, "the river")
+        with pytest.raises(ChainChanged) as caught, resumed(store, run_id, other):
+            pass
+        assert "-      arguments: {text: which.text}" in str(caught.value)
+        assert "+      arguments: {text: first.value}" in str(caught.value)
+        with resumed(store, run_id, other, force=True) as again:
+            result = play(other, again)
+        assert getattr(result, "output", "") == "BANK"
+        assert store.definition(run_id).chain_yaml == other.to_yaml()
+        assert "changed" in [record.kind for record in store.records(run_id)]
+    assert calls == ["first", "last"]
+
+
+def test_a_run_is_run_by_one_at_a_time_and_on_one_model(engine: Engine, tmp_path: Path) -> None:
+    chain = asking([])
+    with Store.open(tmp_path / "runs.db") as store, recorded(store, chain, HELLO) as recorder:
+        play(chain, recorder)
+        with (
+            pytest.raises(RunIsHeld, match="is being run by process"),
+            resumed(store, recorder.run_id, chain),
+        ):
+            pass
+    with (
+        Store.open(tmp_path / "runs.db") as store,
+        resumed(store, recorder.run_id, chain) as again,
+        pytest.raises(ChainChanged, match="began on the model None"),
+    ):
+        play(chain, again, engine)
