@@ -75,7 +75,7 @@ def messages(found: Told) -> str:
         said = [
             f"{name}: {_shortened(told['message'])}"
             for name, told in found["mistakes"][mistake].items()
-            if told["message"] and (mistake not in LOSSES or told["noticed"] not in NOTICED)
+            if told["message"] and (mistake not in LOSSES or told["noticed"] != "log")
         ]
         if said:
             parts.append("\n".join([f"**{words[0].upper()}{words[1:]}**", "```text", *said, "```"]))

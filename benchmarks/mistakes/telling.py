@@ -110,6 +110,16 @@ def plain(message: str) -> str:
     return re.sub(r" at 0x[0-9a-f]+", "", named).strip()
 
 
+def question_of(turn: int) -> str:
+    """What is asked in a turn of the recorded conversation."""
+    return f"Question {turn} ".ljust(CHARACTERS, "?")
+
+
+def reply_to(question: str) -> str:
+    """What is replied to it."""
+    return f"Reply: {question}"
+
+
 def folder() -> Path:
     """An empty folder for files of this process."""
     return Path(tempfile.mkdtemp(prefix="mistakes-"))

@@ -12,7 +12,7 @@ from burr.core.parallelism import MapActions
 from burr.core.persistence import SQLitePersister
 from burr.integrations.pydantic import PydanticTypingSystem
 from pydantic import BaseModel, ConfigDict
-from telling import CHARACTERS, TURNS, Steps, Told, folder, size_of, tell
+from telling import TURNS, Steps, Told, folder, question_of, reply_to, size_of, tell
 
 
 class Typed(BaseModel):
@@ -261,13 +261,13 @@ def history_bytes(told: Told) -> None:
 
     @action(reads=["messages"], writes=["messages"])
     def reply(state: State) -> State:
-        return state.append(messages="r" * CHARACTERS)
+        return state.append(messages=reply_to(state["messages"][-1]))
 
     path = folder() / "runs.db"
     app = _recorded(path, ("ask", "reply"), ("reply", "ask"), ask=ask, reply=reply)
     told.runs()
     for turn in range(TURNS):
-        app.run(halt_after=["reply"], inputs={"question": f"{turn}".ljust(CHARACTERS, "q")})
+        app.run(halt_after=["reply"], inputs={"question": question_of(turn)})
     told.bytes = size_of(path)
 
 

@@ -3,12 +3,32 @@
 python benchmarks/mistakes/with_chains.py MISTAKE
 """
 
+import asyncio
+from collections import Counter
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
-from telling import Told, folder, tell
+from telling import TURNS, Told, folder, question_of, size_of, tell
 
-from chains import END, START, Chain, Definition, RunInput, function, parallel, say
+from chains import (
+    END,
+    START,
+    Chain,
+    ChainRunError,
+    Definition,
+    RunInput,
+    ask,
+    function,
+    parallel,
+    say,
+)
+from chains.recorder import Recorder, recorded, resumed
+from chains.runner import RunResult, run
+from chains.store import Store
+
+CALLS: Counter[str] = Counter()
+"""How often functions were called; a chain's functions are those of a module."""
 
 
 class Judgement(BaseModel):
@@ -150,17 +170,115 @@ def two_writers(told: Told) -> None:
     chain.run(None, RunInput())
 
 
-ABSENT = {
-    "undeclared_node": "a node goes nowhere by itself; all edges are declared",
-    **dict.fromkeys(
-        ("renamed_node", "repeated_code", "lost_sibling", "history_bytes"),
-        "a run is not recorded yet",
-    ),
-}
+def renamed_node(told: Told) -> None:
+    """A run waits for an answer; in the next release its nodes have other names."""
+
+    class Before(Definition):
+        name = "careful"
+        look, which = function(look), ask("Which?")
+        flow = (START >> look >> which >> END,)
+
+    class After(Definition):
+        name = "careful"
+        search, which_one = function(look), ask("Which?")
+        flow = (START >> search >> which_one >> END,)
+
+    path = folder() / "runs.db"
+    run_id = _begin(path, Before.chain())
+    chain = After.chain()
+    told.runs()
+    found = _go_on(path, run_id, chain, "this one")
+    told.lost_if(found.output != "this one", "the human's answer")
+
+
+def send() -> str:
+    CALLS["mail"] += 1
+    return "a mail"
+
+
+def repeated_code(told: Told) -> None:
+    class Careful(Definition):
+        sent, which = function(send), ask("Which?")
+        flow = (START >> sent >> which >> END,)
+
+    CALLS.clear()
+    path, chain = folder() / "runs.db", Careful.chain()
+    told.runs()
+    _go_on(path, _begin(path, chain), chain, "this one")
+    told.lost_if(CALLS["mail"] > 1, f"the code before the question ran {CALLS['mail']} times")
+
+
+def pay() -> str:
+    CALLS["paid"] += 1
+    return "paid"
+
+
+def fail() -> str:
+    CALLS["tried"] += 1
+    if CALLS["tried"] == 1:
+        raise ConnectionError("down")
+    return "!"
+
+
+def lost_sibling(told: Told) -> None:
+    """The run is resumed after the failure."""
+
+    class Careful(Definition):
+        both = parallel(pay=function(pay), fail=function(fail))
+        flow = (START >> both >> END,)
+
+    CALLS.clear()
+    path, chain = folder() / "runs.db", Careful.chain()
+    told.runs()
+    with Store.open(path) as store, recorded(store, chain, RunInput()) as recorder:
+        try:
+            _play(chain, recorder)
+        except ChainRunError:
+            told.lost_if(not CALLS["paid"], "the other branch")
+    _go_on(path, recorder.run_id, chain)
+    told.lost_if(CALLS["paid"] > 1, f"the finished branch ran {CALLS['paid']} times")
+
+
+def history_bytes(told: Told) -> None:
+    """Each turn adds a question and a reply to the conversation of a run, which waits after it."""
+
+    class Chat(Definition):
+        question, reply = ask("Next?"), say("Reply: {{ user }}")
+        flow = (START >> question >> reply, reply.again(question, at_most=TURNS, then=END))
+
+    path, chain = folder() / "runs.db", Chat.chain()
+    told.runs()
+    run_id = _begin(path, chain)
+    for turn in range(TURNS):
+        _go_on(path, run_id, chain, question_of(turn))
+    told.bytes = size_of(path)
+
+
+def _begin(path: Path, chain: Chain) -> str:
+    """The id of a recorded run, which waits for an answer now."""
+    with Store.open(path) as store, recorded(store, chain, RunInput()) as recorder:
+        _play(chain, recorder)
+    return recorder.run_id
+
+
+def _go_on(path: Path, run_id: str, chain: Chain, answer: str | None = None) -> RunResult:
+    with Store.open(path) as store:
+        if answer is not None:
+            store.answer(run_id, answer)
+        with resumed(store, run_id, chain) as recorder:
+            return _play(chain, recorder)
+
+
+def _play(chain: Chain, recorder: Recorder) -> RunResult:
+    return asyncio.run(run(chain, None, recorder.given, recorder=recorder, alone=True))
+
+
+ABSENT = {"undeclared_node": "a node goes nowhere by itself; all edges are declared"}
 
 PROGRAMS = (
     *(unknown_node, label_typo, missing_else, unknown_key, wrong_type),
     *(reads_too_early, unreachable, unbounded_loop, two_writers),
+    *(renamed_node, repeated_code, lost_sibling, history_bytes),
 )
 
 if __name__ == "__main__":

@@ -5,15 +5,17 @@ python benchmarks/mistakes/with_langgraph.py MISTAKE
 
 import operator
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Annotated, Any, Literal, TypedDict
 
+from langgraph.channels import DeltaChannel
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, interrupt
 from pydantic import BaseModel, ConfigDict
-from telling import CHARACTERS, TURNS, Steps, Told, folder, size_of, tell
+from telling import TURNS, Steps, Told, folder, question_of, reply_to, size_of, tell
 
 THREAD: Any = {"configurable": {"thread_id": "1"}}
 
@@ -34,6 +36,14 @@ class Typed(BaseModel):
 
 class Chat(TypedDict):
     messages: Annotated[list[str], operator.add]
+
+
+def extended(before: list[str], written: Sequence[list[str]]) -> list[str]:
+    return [*before, *chain.from_iterable(written)]
+
+
+class ChatInBeta(TypedDict):
+    messages: Annotated[list[str], DeltaChannel(extended)]
 
 
 def answer(state: State) -> State:
@@ -255,17 +265,22 @@ def lost_sibling(told: Told) -> None:
 
 def history_bytes(told: Told) -> None:
     """Each turn adds a question and a reply to the messages, by a reducer."""
-    graph = StateGraph(Chat)
-    graph.add_node("reply", lambda state: {"messages": ["r" * CHARACTERS]})
+    told.runs()
+    told.bytes = _bytes_of(Chat)
+    told.message = f"with DeltaChannel, which is in beta: {_bytes_of(ChatInBeta) / 1e6:.1f} MB"
+
+
+def _bytes_of(state: type[Chat] | type[ChatInBeta]) -> int:
+    graph = StateGraph(state)
+    graph.add_node("reply", lambda state: {"messages": [reply_to(state["messages"][-1])]})
     graph.add_edge(START, "reply")
     graph.add_edge("reply", END)
     path = folder() / "runs.db"
     with SqliteSaver.from_conn_string(str(path)) as saver:
         app = graph.compile(checkpointer=saver)
-        told.runs()
         for turn in range(TURNS):
-            app.invoke({"messages": [f"{turn}".ljust(CHARACTERS, "q")]}, THREAD)
-    told.bytes = size_of(path)
+            app.invoke({"messages": [question_of(turn)]}, THREAD)
+    return size_of(path)
 
 
 @contextmanager

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from ..chain import Chain
 from ..functions import allowed, name_of
 from ..inputs import RunInput
 from ..loader import read
+from ..recorder import recorded
+from ..runner import RunResult, run
+from ..store import Store
 from .overhead_peers import Framework, Run, serve
 
 
@@ -30,15 +34,24 @@ def chain_of(nodes: int) -> Chain:
     return Chain(model, places, functions=allowed([add]))
 
 
-def ours(nodes: int, _: Path | None) -> Run:
-    """A run without a model, and so without an engine."""
+def ours(nodes: int, record: Path | None) -> Run:
+    """Runs without a model, and so without an engine; each recorded one is a run of its own."""
     chain = chain_of(nodes)
+    if record is None:
+        return lambda: _counted(chain.run(None, RunInput()))
+    store = Store.open(record)  # open as long as this process
 
-    def run() -> int:
-        return int(chain.run(None, RunInput()).nodes[-1].output)
+    def recorded_run() -> int:
+        with recorded(store, chain, RunInput()) as recorder:
+            going = run(chain, None, recorder.given, recorder=recorder, alone=True)
+            return _counted(asyncio.run(going))
 
-    return run
+    return recorded_run
+
+
+def _counted(result: RunResult) -> int:
+    return int(result.nodes[-1].output)
 
 
 if __name__ == "__main__":
-    serve(Framework("alora-chains", ours, records=False))
+    serve(Framework("alora-chains", ours))

@@ -14,6 +14,7 @@ from chains.bench import overhead
 from chains.bench.overhead_ours import chain_of, ours
 from chains.bench.overhead_peers import PEERS, Framework, seconds_of, serve
 from chains.cli import main
+from chains.store import Store
 from intrinsics.errors import RequestError
 
 SIZES = ["--nodes", "5", "--nodes", "3", "--repetitions", "2"]
@@ -27,11 +28,20 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("nodes", [1, 4])
-def test_each_of_our_nodes_adds_one(nodes: int, tmp_path: Path) -> None:
+def test_each_of_our_nodes_adds_one(nodes: int) -> None:
     assert len(chain_of(nodes).model.nodes) == nodes
     run = ours(nodes, None)
     assert run() == run() == nodes
     assert seconds_of(run) > 0
+
+
+def test_each_of_our_recorded_runs_is_recorded_whole(tmp_path: Path) -> None:
+    run = ours(4, tmp_path / "runs.db")
+    assert run() == run() == 4
+    with Store.open(tmp_path / "runs.db") as store:
+        runs = store.runs(status=["finished"])
+        assert len(runs) == 2
+        assert sum(record.kind == "node" for record in store.records(runs[0].run_id)) == 4
 
 
 @pytest.mark.usefixtures("alone")
@@ -44,11 +54,12 @@ def test_the_command_tells_microseconds_a_node_and_their_spread(
     assert caught.value.code == 0, shown.err
     told: dict[str, Any] = json.loads(shown.out)
     assert [point["nodes"] for point in told["curve"]] == [3, 5]
-    for point in told["curve"]:
-        one = point["us_per_node"]["chains"]
-        assert 0 < one["min"] <= one["median"] <= one["max"] and len(one["raw"]) == 2
-    assert told["us_per_node"] == told["curve"][-1]["us_per_node"]["chains"]["median"]
-    assert told["us_per_node_recorded"] is None and told["peers"] == {}
+    for kind in ("us_per_node", "us_per_node_recorded"):
+        for point in told["curve"]:
+            one = point[kind]["chains"]
+            assert 0 < one["min"] <= one["median"] <= one["max"] and len(one["raw"]) == 2
+        assert told[kind] == told["curve"][-1][kind]["chains"]["median"]
+    assert told["peers"] == {}
     assert list(told["versions"]) == ["chains"] and told["machine"]["cores"] >= 1
     (tmp_path / "overhead.json").write_text(shown.out)
     rows = table(tmp_path).splitlines()
