@@ -27,6 +27,7 @@ from .commands import (
     interchange,
     intrinsics,
     learn,
+    overhead,
     resume,
     retrieve,
     run,
@@ -76,7 +77,7 @@ def _root(
 
 for module in (
     *(demo, run, resume, runs, files, retrieve, intrinsics),
-    *(learn, calibrate, evaluate, interchange, bench),
+    *(learn, calibrate, evaluate, interchange, bench, overhead),
 ):
     module.register(app)
 
