@@ -92,6 +92,10 @@ class Chain:
 
     def to_yaml(self) -> str:
         """The YAML spelling; reads back to an equal chain."""
+        return self._yaml
+
+    @cached_property
+    def _yaml(self) -> str:
         return to_yaml(self.model)
 
     def mermaid(self) -> str:

@@ -55,10 +55,13 @@ def _arrows(model: ChainModel) -> Iterator[tuple[str, str, str]]:
         yield edge.source, edge.target, edge.label
         if edge.then is not None:
             yield edge.source, edge.then, _spent(edge)
+    if model.budget is not None and model.budget.then != END:
+        yield START, model.budget.then, "budget spent"
 
 
 def _spent(edge: Edge) -> str:
-    return f"after {edge.at_most}"
+    spent = f"after {edge.at_most}"
+    return spent if edge.until is None else f"{edge.until}, or {spent}"
 
 
 def _id(name: str) -> str:

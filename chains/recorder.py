@@ -279,12 +279,10 @@ def _key(record: Record) -> Key:
 
 def _without_last_failure(records: list[Record]) -> list[Record]:
     """The node that a run failed at is tried again: its last attempts, and those inside it."""
-    fatal = [one for one in records if one.kind == RUN_FAILED]
-    node = fatal[-1].node if fatal else None
-    kept = list(records)
-    for one in reversed(records):
-        if one.kind == FAILED and (one.node == node or one.branch):
-            kept.remove(one)
-        elif one.kind == FINISHED and not one.branch:
-            break
-    return kept
+    fatal = [one.node for one in records if one.kind == RUN_FAILED][-1:]
+    last = max((i for i, r in enumerate(records) if r.kind == FINISHED and not r.branch), default=0)
+    return [
+        record
+        for i, record in enumerate(records)
+        if i <= last or record.kind != FAILED or not (record.branch or record.node in fatal)
+    ]

@@ -83,6 +83,7 @@ def run(
         versions = {worker.name: worker.version for worker in workers}
     longest = {kind: figures(curve[-1], kind) for kind in KINDS}
     return {
+        "nodes": curve[-1]["nodes"],
         **{kind: found[OURS] for kind, found in longest.items()},
         "peers": {
             name: {kind: found[name] for kind, found in longest.items()}
