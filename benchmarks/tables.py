@@ -21,6 +21,13 @@ ROWS = {
     "peft_lora_16_tokens_seconds": "PEFT LoRA: 8 answers of 16 tokens",
 }
 STAGES = ("prefill", "turns", "intrinsics")
+FRAMEWORKS = {
+    "chains": "**ours**",
+    "langgraph": "LangGraph",
+    "burr": "Burr",
+    "pydantic_graph": "pydantic-graph",
+    "haystack": "Haystack",
+}
 SPLITS = {  # what each test split is, beside the plain "test"
     "test_documents": "behind a passage",
     "test_alarming": "pairs that sound alike",
@@ -121,6 +128,25 @@ def training(results: Path) -> str:
     return "\n".join(lines)
 
 
+def overhead(results: Path) -> str:
+    """What a node costs beside its work, plain and recorded."""
+    found = _read(results / "overhead.json")
+    names = [name for name in FRAMEWORKS if name in found["versions"]]
+    titles = " | ".join(FRAMEWORKS[name] for name in names)
+    lines = [f"| microseconds a node (min to max) | {titles} |", "|---" * (len(names) + 1) + "|"]
+    for kind, recorded in (("us_per_node", ""), ("us_per_node_recorded", ", recorded")):
+        for point in found["curve"]:
+            cells = " | ".join(_microseconds(point[kind][name]) for name in names)
+            lines.append(f"| {point['nodes']:,} nodes{recorded} | {cells} |")
+    return "\n".join(lines)
+
+
+def _microseconds(told: dict[str, Any] | None) -> str:
+    if told is None:
+        return "-"
+    return f"{told['median']:,.0f} ({told['min']:,.0f} to {told['max']:,.0f})"
+
+
 def quality(results: Path) -> str:
     """What the shipped intrinsics find on test data, beside what they have to beat."""
     lines = [
@@ -149,6 +175,7 @@ def tables(results: Path) -> str:
         "concurrency": concurrency,
         "flow": flow,
         "training": training,
+        "overhead": overhead,
         "parity": quality,
     }
     there = (draw for name, draw in drawn.items() if (results / f"{name}.json").is_file())

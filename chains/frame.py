@@ -152,6 +152,7 @@ class Frame:
                     async for event in events:
                         yield event
             except OutOfBudget:
+                self.finished.pop(here, None)
                 for event in self._undo(step):
                     yield event
             except ChainRunError as error:

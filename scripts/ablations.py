@@ -39,7 +39,7 @@ from task import SEED, Log, Task
 
 CACHE = Path.home() / ".cache" / "alora-chains" / "ablations"
 ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-EXAMPLES = 800
+EXAMPLES = 400
 SCORES = ("n", "accuracy", "balanced_accuracy", "auroc", "confidence_intervals")
 
 
@@ -87,7 +87,7 @@ def variants(definition: Definition) -> Iterator[Variant]:
     yield Variant("restated", "no")
     yield Variant("restated", "before", restated="before")
     yield Variant("restated", "after", restated="after")
-    for count in (200, 400, 800, 1600):
+    for count in (100, 200, 400, 800, 1600):
         yield Variant("examples", str(count), examples=count)
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from intrinsics.sampling import Sampling
 from intrinsics.engine import Engine
 from intrinsics.messages import Message
+from intrinsics.sampling import Sampling
 
 LONGEST = 200  # characters of a question that the model is asked to reword
 _TOGETHER = 16

@@ -40,6 +40,8 @@ from scores import calibrate, difference, scores
 from task import Found, Log, Task, read_task
 
 JUDGES = ("majority", "length", "tfidf", "prompted", "lora", "alora", "shipped")
+TRAINED = ("lora", "alora")  # on --examples of the rows; the others learn from all
+ROWS = ("labels", "positive", "all_examples", "dev_examples")  # settings that tell the rows
 RISK_POINTS = 200
 CACHE = Path.home() / ".cache" / "alora-chains" / "parity"
 Judge = Callable[[], Found]
@@ -54,11 +56,25 @@ def main() -> None:
         definition = engine.catalogue.get(name)
         task = read_task(given.data / name, definition, given.examples, given.dev_examples)
         judged = judge_all(engine, load_network, task, given, log)
-        found[name] = {"settings": _settings(given, task), **compared(task, judged)}
+        settings = _settings(given, task)
+        found[name] = joined(found.get(name), {"settings": settings, **compared(task, judged)})
         given.out.parent.mkdir(parents=True, exist_ok=True)
         fresh = given.out.with_suffix(".part")
         fresh.write_text(json.dumps(found, indent=2) + "\n")
         fresh.replace(given.out)
+
+
+def joined(before: Mapping[str, Any] | None, now: dict[str, Any]) -> dict[str, Any]:
+    """What was found now, with the judges of an earlier run on the same rows that were not run."""
+    if before is None or any(before["settings"][key] != now["settings"][key] for key in ROWS):
+        return now
+    old = {part: dict(before[part]) for part in ("judges", "alora_minus", "curves")}
+    if before["settings"]["examples"] != now["settings"]["examples"]:
+        old["alora_minus"] = {}
+        for judge in TRAINED:
+            old["judges"].pop(judge, None)
+    settings = now["settings"] if set(TRAINED) & set(now["judges"]) else before["settings"]
+    return {"settings": settings, **{part: {**old[part], **now[part]} for part in old}}
 
 
 def compared(task: Task, judged: Mapping[str, Found]) -> dict[str, Any]:
@@ -188,7 +204,7 @@ def arguments(line: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("out", type=Path, metavar="OUT.json")
     parser.add_argument("names", nargs="*", metavar="NAME", help="those with data if none is given")
     parser.add_argument("--judges", nargs="+", choices=JUDGES, default=JUDGES, help="those to run")
-    parser.add_argument("--examples", type=int, default=400, help="rows that both LoRAs learn from")
+    parser.add_argument("--examples", type=int, default=240, help="rows that both LoRAs learn from")
     parser.add_argument("--dev-examples", type=int, default=300, help="development rows")
     parser.add_argument("--epochs", type=int, default=3, help="the best is kept")
     parser.add_argument("--batch-size", type=int, default=8)

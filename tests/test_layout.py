@@ -63,6 +63,7 @@ def test_every_import_is_the_standard_library_or_a_declared_dependency() -> None
     declared |= {"peft", "matplotlib"}  # the extra `bench`: what `chains bench` compares and draws
     declared |= {"pypdf"}  # the extra `pdf`
     declared |= {"opentelemetry"}  # the extra `otel`
+    declared |= {"langgraph", "burr", "pydantic_graph", "haystack"}  # the extra `peers`
     known = declared | set(sys.stdlib_module_names) | set(PACKAGES)
     unknown = {shown(path): absolute_imports(path) - known for path in SOURCES}
     assert {path: names for path, names in unknown.items() if names} == {}

@@ -18,7 +18,7 @@ from intrinsics.errors import TrainingError
 from intrinsics.messages import Message
 from intrinsics.spec import Definition
 from intrinsics.train_settings import TrainSettings
-from parity import JUDGES, arguments, compared, judge_all
+from parity import JUDGES, arguments, compared, joined, judge_all
 from peft_lora import LoraTraining, lora, lora_name, lora_shares
 from scores import calibrate, difference, false_positive_rate, predictions, scores
 from task import Found, Log, Task
@@ -212,6 +212,20 @@ def test_every_judge_is_run_once_and_then_read_from_the_cache(
     for row, shares in zip(task.dev, every["shipped"].shares["dev"], strict=True):
         verdict = tiny.call(tiny.conversation(row.messages), definition.directory)
         assert list(verdict.raw_distribution.values()) == pytest.approx(list(shares), abs=2e-3)
+
+
+def test_a_judge_that_is_not_run_again_is_kept_for_the_same_rows_only() -> None:
+    def told(judge: str, rows: int, examples: int = 4) -> dict[str, Any]:
+        settings = {"labels": ["a", "b"], "positive": "b", "examples": examples}
+        settings |= {"all_examples": rows, "dev_examples": 2, "ranks": [len(judge)]}
+        return {"settings": settings, "judges": {judge: {}}, "alora_minus": {}, "curves": {}}
+
+    both = joined(told("tfidf", 9), told("lora", 9))
+    assert set(both["judges"]) == {"tfidf", "lora"} and both["settings"]["ranks"] == [4]
+    assert joined(both, told("prompted", 9))["settings"]["ranks"] == [4]
+    assert set(joined(both, told("prompted", 8))["judges"]) == {"prompted"}
+    assert set(joined(both, told("alora", 9, 5))["judges"]) == {"tfidf", "alora"}
+    assert joined(None, told("lora", 9)) == told("lora", 9)
 
 
 def test_a_loss_that_is_not_finite_stops_the_lora(tiny: Engine, task: Task, tmp_path: Path) -> None:

@@ -249,6 +249,43 @@ def soak(
     )
 
 
+@group.command(
+    epilog="Example: chains bench overhead --nodes 100 --peers-python peers/bin/python --json"
+)
+def overhead(
+    nodes: Annotated[
+        list[int] | None,
+        typer.Option(help="Of a chain; repeatable. [default: 10, 100, 1000]"),
+    ] = None,
+    repetitions: RepetitionsOption = 5,
+    peers_python: Annotated[
+        str | None,
+        typer.Option(metavar="PYTHON", help="Has peers installed. [default: this one]"),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Time what a node costs beside its work, beside LangGraph, Burr and others."""
+    quieten()
+    from ..bench.overhead import SIZES, figures, run
+
+    with loading_bar() as bar:
+        found = run(nodes or SIZES, repetitions, peers_python, bar)
+    if as_json:
+        print_json(found)
+        return
+    for kind, title in (("us_per_node", "plain"), ("us_per_node_recorded", "recorded")):
+        _table(
+            (f"{title}, µs a node", *found["versions"]),
+            [
+                (
+                    f"{point['nodes']:,} nodes",
+                    *("-" if us is None else f"{us:,.0f}" for us in figures(point, kind).values()),
+                )
+                for point in found["curve"]
+            ],
+        )
+
+
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], below: str = "") -> None:
     """Print rows under their titles, and a sentence below them."""
     table = Table(box=None, pad_edge=False, header_style="bright_black")

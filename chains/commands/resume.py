@@ -33,6 +33,10 @@ def resume(
     answer: Annotated[
         str | None, typer.Option("--answer", help="The answer to what the run asks.")
     ] = None,
+    ask: Annotated[
+        int | None,
+        typer.Option("--ask", help="Which question, where several are open: see `chains show`."),
+    ] = None,
     chain: Annotated[
         str | None,
         typer.Option("--chain", help="Where the chain is now; without it: where it was."),
@@ -56,7 +60,7 @@ def resume(
         engine = ready(loaded, model, folders)
         with resumed(store, run, loaded, force=force) as recorder:
             if answer is not None:
-                store.answer(run, answer)
+                store.answer(run, answer, ask)
             play(loaded, catalogue, engine, recorder.given, recorder, as_json=as_json)
 
 

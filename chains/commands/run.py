@@ -166,6 +166,11 @@ async def _show(run: Run, chain: Chain, catalogue: Catalogue) -> None:
         async with aclosing(run.events()) as stream:
             async for event in stream:
                 view.show(event)
+                if event.event == "run_waiting":
+                    errors.print(
+                        f"waiting for the answer: chains resume {run.id} --answer TEXT ...",
+                        markup=False,
+                    )
     finally:
         screen.idle()  # an error is told below the run, not inside the spinner
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from ..errors import ChainRunError
 from ..model import Function
+from ..threads import detached
 from .step import Outcome, Step
 
 
@@ -25,7 +25,7 @@ async def function(step: Step, node: Function) -> Outcome:
         elif step.frame.run.alone and not step.frame.path and node.timeout is None:
             value = call.call(**given)
         else:
-            value = await asyncio.to_thread(call.call, **given)
+            value = await detached(lambda: call.call(**given))
     except Exception as error:
         message = f"{call.call.__name__} raised {type(error).__name__}: {error}"
         raise ChainRunError(message, step.name, "function") from error

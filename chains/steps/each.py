@@ -94,7 +94,7 @@ async def _fan_out(
     errors: dict[str, str],
 ) -> list[ev.Event]:
     """Ask the intrinsics about all items at once: their rows share a forward."""
-    steps = {name: step.__class__(frame, name, node, 1) for name, frame in frames.items()}
+    steps = {name: Step(frame, name, node, 1) for name, frame in frames.items()}
     engine, shared = step.engine(), step.frame.conversation()
 
     def ask() -> dict[str, FanOut | IntrinsicsError]:

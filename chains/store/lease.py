@@ -38,6 +38,7 @@ class Leases:
     @contextmanager
     def hold(self, run_id: str) -> Iterator[None]:
         """Keep everybody else from running a run. Raises: RunIsHeld: somebody has it."""
+        _check_system()
         path = self._path(run_id)
         file = self._locked(path, run_id)
         self._held.add(file)
@@ -56,6 +57,8 @@ class Leases:
     def holder(self, run_id: str) -> int | None:
         """The process that is running a run; None where nobody is. Changes: nothing."""
         path = self._path(run_id)
+        if not path.exists():
+            return None
         try:
             file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -100,13 +103,19 @@ class Leases:
 
 
 def _flock(file: int, *, shared: bool = False) -> None:
-    """Raises: BlockingIOError: somebody else has it; StoreError: this system has no such locks."""
-    try:
-        import fcntl  # not on Windows, where runs can be read and listed all the same
-    except ImportError:
-        message = "runs can be held on POSIX systems only: this one has no flock"
-        raise StoreError(message) from None
+    """Raises: BlockingIOError: somebody else has it."""
+    import fcntl  # not on Windows; see `_check_system`
+
     fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+
+
+def _check_system() -> None:
+    """Raises: StoreError: a system without these locks, where runs can still be read."""
+    try:
+        import fcntl  # noqa: F401
+    except ImportError:
+        message = "runs can be recorded on POSIX systems only: this one has no flock"
+        raise StoreError(message) from None
 
 
 def _lock(file: int, path: Path) -> bool:

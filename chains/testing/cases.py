@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from intrinsics import located
-from intrinsics.errors import DefinitionError, IntrinsicsError
+from intrinsics.errors import DefinitionError, Fault, IntrinsicsError
 
 from .. import events as ev
 from ..chain import Chain, find
@@ -135,7 +135,7 @@ class Cases:
             raise ChainDefinitionError(faults)
         return found
 
-    def _faults(self, source: located.Located, name: str) -> Iterable[located.Fault]:
+    def _faults(self, source: located.Located, name: str) -> Iterable[Fault]:
         """Names of nodes that are not there, and conditions that can't be read."""
         expect = self.cases[name].expect
         for index, node in enumerate(expect.path or ()):

@@ -103,7 +103,8 @@ class Script:
         if definition.name not in self._verdicts:
             known = ", ".join(self._verdicts) or "none"
             raise ScriptError(f"the script has no verdicts of {definition.name}; it has {known}")
-        return self._verdicts[definition.name].next()
+        answer: Answer = self._verdicts[definition.name].next()
+        return answer
 
     def fan_out(
         self, conversation: PlainTalk, intrinsics: Sequence[str], arguments: Any = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from hypothesis import given as cases
 from hypothesis import strategies as st
 
 from chains import Chain, ChainRunError, RunInput
-from chains.errors import ChainChanged, RunIsHeld
+from chains.errors import ChainChanged, RunIsHeld, StoreError, StoreRequestError
 from chains.model import ChainModel
 from chains.recorder import Recorder, recorded, resumed
 from chains.runner import RunResult
@@ -302,3 +303,37 @@ def test_a_run_is_run_by_one_at_a_time_and_on_one_model(engine: Engine, tmp_path
         pytest.raises(ChainChanged, match="began on the model None"),
     ):
         play(chain, again, engine)
+
+
+def test_a_system_without_locks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    with Store.open(tmp_path / "runs.db") as store:
+        run_id = store.create("asking", ASK)
+        assert store.holder(run_id) is None
+        with pytest.raises(StoreError, match="POSIX systems only"), store.lease(run_id):
+            pass
+
+
+def test_questions_of_several_branches_are_answered_one_by_one(tmp_path: Path) -> None:
+    text = """\
+chain: several
+input: {names: {type: "list[str]", default: [Ada, Bob]}}
+nodes: {all: {map: {over: input.names, do: {ask: "Is {{ item }} in?"}}}}
+flow: [start -> all, all -> end]
+output: "{{ all['values'] | map(attribute='text') | join(', ') }}"
+"""
+    chain = chain_of(text)
+    with Store.open(tmp_path / "runs.db") as store:
+        with recorded(store, chain, HELLO) as recorder:
+            play(chain, recorder)
+        run_id = recorder.run_id
+        first, second = store.asks(run_id)
+        assert [first.question, second.question] == ["Is Ada in?", "Is Bob in?"]
+        with pytest.raises(StoreRequestError, match="asks several things"):
+            store.answer(run_id, "yes")
+        store.answer(run_id, "no", second.seq)
+        with resumed(store, run_id, chain) as again:
+            assert getattr(play(chain, again), "status", "") == "waiting"
+        store.answer(run_id, "yes", first.seq)
+        with resumed(store, run_id, chain) as again:
+            assert getattr(play(chain, again), "output", "") == "yes, no"

@@ -84,6 +84,9 @@ class _Nowhere:
     def fault(self, loc: Any, message: str, offset: int = 0) -> Any:
         raise AssertionError(f"{loc}: {message}")
 
+    def inner(self, loc: Any) -> _Nowhere:
+        return self
+
 
 _ENGINE = tiny_engine()
 

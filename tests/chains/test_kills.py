@@ -140,9 +140,13 @@ def test_two_processes_never_run_the_same_run(folder: Path) -> None:
         assert process.stderr is not None
         run_id = process.stderr.readline().decode().split()[-1]
         other = subprocess.run(
-            command(folder, "resume", run_id), cwd=folder, env=ENVIRONMENT, capture_output=True, text=True,
+            command(folder, "resume", run_id),
+            cwd=folder,
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
             stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+        )
         process.kill()
     assert other.returncode == 1
     assert f"run {run_id} is being run by process {process.pid}" in other.stderr

@@ -70,14 +70,14 @@ def test_a_node_that_is_out_of_time_fails(kind: str) -> None:
         return 1
 
     def blocking() -> int:
-        time.sleep(0.3)
+        time.sleep(60)
         return 1
 
     limited = ONE.replace('"m:f"}', '"m:f", timeout: 0.05}')
     began = time.monotonic()
     result = run(chain_of(limited, f=patient if kind == "async" else blocking))
     assert result.output == "call: timeout: out of time after 0.05 s"
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 20
 
 
 def test_a_turn_without_a_token_for_too_long_leaves_no_message(engine: Engine) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 from itertools import pairwise
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from chains import Chain
+from chains.cli import main
 from chains.expression import Constant, Ref
 from chains.model import ChainModel, Edge, Function, Node, Say
 from chains.runner import run
@@ -71,3 +73,12 @@ def test_chains_are_imported_and_read_without_an_engine(package: str) -> None:
     code = f"import chains, sys; chains.Chain, chains.Definition; print({package!r} in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr
+
+
+def test_overhead_is_measured_plain_and_recorded(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["bench", "overhead", "--nodes", "20", "--repetitions", "2", "--json"])
+    assert ended.value.code == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["nodes"] == 20
+    assert 0 < told["us_per_node"] < told["us_per_node_recorded"]
