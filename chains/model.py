@@ -164,10 +164,6 @@ class ChainModel(Data):
     output: str | None = None
     budget: RunBudget | None = None
 
-    def leaving(self, node: str) -> tuple[Edge, ...]:
-        """The edges out of a node, in the order they are tried."""
-        return tuple(edge for edge in self.flow if edge.source == node)
-
     def hops(self) -> list[tuple[str, str]]:
         """Every step a run could make, `then` included."""
         pairs = [(edge.source, edge.target) for edge in self.flow]
