@@ -27,6 +27,7 @@ from .prove import Prover
 from .readout import Ids
 from .retention import Retention
 from .scheduler import Scheduler, Stats
+from .scratch import Scratch
 from .watch import Guard, Watch
 from .writer import Reply, Writer
 
@@ -207,6 +208,16 @@ class Engine:
         check_request(ready, given)
         calls = [Call.of(one, conversation, given.get(one.name, {})) for one in ready]
         return self._start(self._proved(fan_out(self.model, conversation, calls)), timeout)
+
+    def scratch(self, verdict: Verdict) -> Scratch:
+        """A verdict to be computed again as an ordinary LoRA must, chunk by chunk.
+
+        Raises: RequestError: it is a text, which is written and not scored.
+        """
+        intrinsic = self.intrinsic(verdict.intrinsic)
+        if not verdict.candidates:
+            raise RequestError(f"{intrinsic.name} writes text; only scored verdicts are recomputed")
+        return Scratch(self.model, intrinsic, verdict, lambda steps: self._start(steps, None))
 
     def stream(
         self,
