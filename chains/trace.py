@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from . import events as ev
-from .render import ACCENT, DIM, EDGE, Glyphs
+from .render import ACCENT, DIM, EDGE, Glyphs, harmless
 
 _NARROW = 64  # columns; below, kind and time are left out
 _TEXT_CHARACTERS = 160
@@ -53,7 +53,7 @@ def _output(event: ev.NodeFinished) -> Text:
 
 
 def _shortened(text: str) -> str:
-    text = " ".join(text.split())
+    text = " ".join(harmless(text).split())
     return text if len(text) <= _TEXT_CHARACTERS else f"{text[:_TEXT_CHARACTERS]} ..."
 
 
@@ -77,5 +77,5 @@ def _edge(edge: ev.EdgeTaken, glyphs: Glyphs) -> Text:
     if edge.condition:
         line.append(f"  {edge.condition}", DIM)
     if edge.operands:
-        line.append(f"  ({edge.operands})", DIM)
+        line.append(f"  ({_shortened(edge.operands)})", DIM)
     return line

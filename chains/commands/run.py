@@ -19,7 +19,8 @@ from ..chat import make_ready, read_document
 from ..errors import ChainRunError
 from ..inputs import RunInput, typed_inputs
 from ..render import DIM, Costs, badges, figures, in_words
-from ..screen import RunView, Screen
+from ..runview import RunView
+from ..screen import Screen, ticking
 from .common import (
     DocumentsOption,
     FoldersOption,
@@ -87,13 +88,16 @@ def run(
 
 async def _show(engine: Engine, chain: Chain, request: RunInput) -> None:
     screen = Screen(sys.stdout)
-    view = RunView(screen, chain.model, engine.catalogue)
+    view = RunView(screen, chain, engine.catalogue)
     try:
-        async with aclosing(chain.stream(engine, request, answer=_answer())) as stream:
+        async with (
+            ticking(screen),
+            aclosing(chain.stream(engine, request, answer=_answer())) as stream,
+        ):
             async for event in stream:
                 view.show(event)
     finally:
-        screen.idle()  # an error is told below the run, not inside the spinner
+        view.stop()  # an error is told below the run
 
 
 def _answer() -> Answer | None:
