@@ -51,7 +51,7 @@ class Session:
         self.chat = Chat(engine, self.screen, chain, self._answer, quiet, self.interrupt)
         self.deeds = Deeds(self.chat, self.interrupt, self._edited, chosen=bool(settings.chain))
         self.reader = self._reader(source, out)
-        self.deeds.interject = self.reader.interject
+        self.deeds.reader = self.reader
 
     def _reader(self, source: TextIO, out: TextIO) -> Reader:
         if self.screen.plain:

@@ -16,6 +16,7 @@ from .forks import Turn
 from .interrupt import Interrupt
 from .kvtree import Drawing, runs_of
 from .race import Race
+from .reader import Reader
 from .render import EDGE, harmless
 from .slash import Command, Commands
 from .trace import trace_table
@@ -31,7 +32,7 @@ class Deeds:
     def __init__(self, chat: Chat, interrupt: Interrupt, edited: Edited, chosen: bool) -> None:
         """`edited` lets the user change a text. `chosen`: the chain is the user's choice."""
         self.chat, self.screen = chat, chat.screen
-        self.interject: Callable[[Callable[[], None]], None] = lambda call: call()
+        self.reader: Reader | None = None
         self.over = False
         self.race: Race | None = None
         self._interrupt, self._edited, self._chosen = interrupt, edited, chosen
@@ -114,8 +115,11 @@ class Deeds:
             self._tell_chain()
 
     def panel(self) -> list[Text]:
-        """The KV tree as it is now, in few rows."""
-        return self._drawn(PANEL_ROWS)
+        """The KV tree as it is now, in few rows, and the clocks of a race that rests."""
+        lines = self._drawn(PANEL_ROWS)
+        if self.race is not None and self.race.running:
+            lines.append(Text("  ").append_text(self.race.clocks(self.screen.glyphs)))
+        return lines
 
     def _choose(self, source: str) -> None:
         self.chat.use(source)
@@ -219,7 +223,14 @@ class Deeds:
                 raise InputError("a race is running already; /race stop gives it up")
             self.race.stop()
             return
-        race = Race(self.chat.engine, self._last().found, lambda: self.interject(self._raced))
+        reader = self.reader
+        assert reader is not None, "a session has a reader"
+        race = Race(
+            self.chat.engine,
+            self._last().found,
+            moved=reader.refresh,
+            ended=lambda: reader.interject(self._raced),
+        )
         self.race = race
         race.start()
         if self.screen.plain:  # nobody sees a clock: wait, so that the result stands here

@@ -5,7 +5,7 @@ A segment is cut where a child begins or a reader ends; runs that nothing distin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rich.text import Text
@@ -109,34 +109,40 @@ class Drawing:
 
     def lines(self, runs: Sequence[Run]) -> list[Text]:
         """A line for each run: its place in the tree, tokens, readers, and how it begins."""
-        most = max((len(run.ids) for run in _all(runs)), default=1)
-        lines = list(self._lines(runs, "", most))
-        if len(lines) > self.rows:
-            left = len(lines) - self.rows + 1
-            lines[self.rows - 1 :] = [Text(f"    and {left} more; /tree shows all", DIM)]
+        placed = list(self._placed(runs))
+        left = len(placed) - self.rows
+        if left > 0:
+            placed = placed[: self.rows - 1]
+        most = max((len(run.ids) for _, run in placed), default=1)
+        deep = max((len(place) for place, _ in placed), default=0)
+        wide = max((self._readers(run).cell_len for _, run in placed), default=0)
+        lines = []
+        for place, run in placed:
+            line = Text("  ").append(place.ljust(deep), DIM)
+            line.append_text(self._tokens(run, most)).append_text(self._readers(run))
+            begin = self.decode(run.ids[:_FIRST_TOKENS]).replace("\n", self.glyphs.line_end)
+            line.append(" " * (deep + 22 + wide - line.cell_len) + begin, DIM)
+            line.truncate(self.width, overflow="crop")
+            lines.append(line)
+        if left > 0:
+            lines.append(Text(f"  and {left + 1} more; /tree shows all", DIM))
         return lines
 
-    def _lines(self, runs: Sequence[Run], indent: str, most: int) -> list[Text]:
+    def _placed(self, runs: Sequence[Run], indent: str | None = None) -> Iterator[tuple[str, Run]]:
+        """Each run with the lines that lead to it; a root needs none."""
         branch, last, trunk = self.glyphs.tree
-        lines: list[Text] = []
         for run in runs:
             end = run is runs[-1]
-            lines.append(self._line(run, indent + (last if end else branch), most))
-            lines += self._lines(run.below, indent + ("  " if end else trunk), most)
-        return lines
+            yield "" if indent is None else indent + (last if end else branch), run
+            below = "" if indent is None else indent + ("  " if end else trunk)
+            yield from self._placed(run.below, below)
 
-    def _line(self, run: Run, place: str, most: int) -> Text:
+    def _tokens(self, run: Run, most: int) -> Text:
         here = self.current in run.readers
-        line = Text("  ").append(place, DIM)
-        line.append(f"{len(run.ids):>6,} ", "bold" if here else "")
-        cells = max(1, round(_BAR_CELLS * len(run.ids) / most))
+        text = Text(f"{len(run.ids):>6,} ", "bold" if here else "")
         bar = self.glyphs.computed if here else self.glyphs.shade
-        line.append((bar * cells).ljust(_BAR_CELLS + 1), ACCENT if here else DIM)
-        line.append_text(self._readers(run))
-        begin = self.decode(run.ids[:_FIRST_TOKENS]).replace("\n", self.glyphs.line_end)
-        line.append(f"  {begin}", DIM)
-        line.truncate(self.width, overflow="crop")
-        return line
+        cells = max(1, round(_BAR_CELLS * len(run.ids) / most))
+        return text.append((bar * cells).ljust(_BAR_CELLS + 1), ACCENT if run.held or here else DIM)
 
     def _readers(self, run: Run) -> Text:
         who = Text()
@@ -149,7 +155,3 @@ class Drawing:
         elif not run.readers:
             who.append(_AT_WORK if run.held else _KEPT, DIM)
         return who
-
-
-def _all(runs: Sequence[Run]) -> list[Run]:
-    return [one for run in runs for one in (run, *_all(run.below))]

@@ -21,9 +21,11 @@ class Blocks:
         self.tail += text
         if "\n" not in text:
             return []
+        # a line that is not complete may still become part of the block above it
+        complete = self.tail[: self.tail.rindex("\n") + 1]
         starts = [
             token.map[0]
-            for token in self._parser.parse(self.tail)
+            for token in self._parser.parse(complete)
             if token.level == 0 and token.map and token.nesting >= 0
         ]
         if len(starts) < 2:

@@ -30,20 +30,25 @@ class Race:
     """Ours has been run; theirs is being computed. Clocks count computing, and no waiting."""
 
     def __init__(
-        self, engine: Engine, found: Sequence[FanOut], ended: Callable[[], None] = lambda: None
+        self,
+        engine: Engine,
+        found: Sequence[FanOut],
+        moved: Callable[[], None] = lambda: None,
+        ended: Callable[[], None] = lambda: None,
     ) -> None:
-        """`ended` is called from the race's thread. Raises: InputError: there is nothing to race.
+        """`moved` is called after every chunk and `ended` at the end, from the race's thread.
 
         Texts are left out: only verdicts that are scored have an equal.
+        Raises: InputError: there is nothing to race for.
         """
-        self._engine, self._ended = engine, ended
+        self._engine, self._moved, self._ended = engine, moved, ended
         raced = [one for one in found if all(v.distribution for v in one.verdicts)]
         self.verdicts: list[Verdict] = [v for one in raced for v in one.verdicts]
         if not self.verdicts:
             raise InputError("no verdict to race for; say something that an intrinsic judges first")
         self.ours = sum((one.ledger for one in raced), Ledger())
         self.theirs = Ledger()
-        self.total = sum(len(v.token_ids) for v in self.verdicts)
+        self.total = sum(v.ledger.reused + v.ledger.computed for v in self.verdicts)
         self.apart = 0.0
         self.state = "running"
         self._free, self._stop = threading.Event(), threading.Event()
@@ -101,6 +106,7 @@ class Race:
                     return False
                 scratch.step()
                 self.theirs = before + scratch.ledger
+                self._moved()
         finally:
             scratch.release()
         again = scratch.verdict.raw_distribution

@@ -19,7 +19,6 @@ Choices = Callable[[], Sequence[str]]
 """The words that can follow a command."""
 Status = Callable[[], str]
 """A line that may change while an entry is being typed."""
-REFRESH_SECONDS = 0.25  # of the status, where it moves by itself
 
 
 class Reader(Protocol):
@@ -39,6 +38,10 @@ class Reader(Protocol):
 
     def interject(self, call: Callable[[], None]) -> None:
         """Let something print as soon as that disturbs no entry and no turn. For any thread."""
+        ...
+
+    def refresh(self) -> None:
+        """Show the status anew. For any thread."""
         ...
 
 
@@ -68,6 +71,9 @@ class LineReader:
     def interject(self, call: Callable[[], None]) -> None:
         """At once: nothing here is ever rewritten."""
         call()
+
+    def refresh(self) -> None:
+        """There is none."""
 
     def _write(self, text: str) -> None:
         self._out.write(text)
@@ -106,7 +112,6 @@ class TerminalReader:
                 _styled(prompt),
                 bottom_toolbar=status,
                 default=given,
-                refresh_interval=REFRESH_SECONDS,
                 pre_run=self._print_above,
             )
         except EOFError:
@@ -125,6 +130,10 @@ class TerminalReader:
         app = self._session.app
         if app.is_running and app.loop is not None:
             app.loop.call_soon_threadsafe(self._print_above)
+
+    def refresh(self) -> None:
+        """Ask the status for its text again."""
+        self._session.app.invalidate()
 
     def _print_above(self) -> None:
         from prompt_toolkit.application import run_in_terminal  # as above

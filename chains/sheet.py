@@ -187,7 +187,9 @@ class Slate:
         what, since = self._busy
         passed, frames = time.monotonic() - since, self._screen.glyphs.spinner
         spinner = Text(f"  {frames[int(passed * 10) % len(frames)]} {what} {passed:.1f} s", DIM)
-        return [spinner, *(self._panel() if self._screen.console.height >= _TALL else [])]
+        if self._screen.console.height < _TALL:
+            return [spinner]
+        return [Text(), spinner, *self._panel()]
 
     def _rows(self, held: _Held) -> list[Text]:
         width = self._screen.width

@@ -60,6 +60,15 @@ class Terminal:
         """Type an entry and send it."""
         self.process.send(f"{entry}\r")
 
+    def paste(self, text: str) -> None:
+        """Paste text as a terminal does that tells pasting from typing."""
+        self.process.send(f"\x1b[200~{text}\x1b[201~")
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Change the size of the terminal; the program is told."""
+        self.screen.resize(rows, columns)
+        self.process.setwinsize(rows, columns)
+
     def wait_for(self, text: str, times: int = 1, seconds: float = 120) -> None:
         """Read until `text` stands there that many times and nothing more comes.
 
@@ -115,4 +124,9 @@ def _style(character: Any) -> Style:
     colour = None if name == "default" else COLOURS.get(name, name.replace("bright", "bright_"))
     if colour and len(colour) == 6 and all(c in "0123456789abcdef" for c in colour):
         colour = f"#{colour}"
-    return Style(color=colour, bold=character.bold, italic=character.italics)
+    return Style(
+        color=colour,
+        bold=character.bold,
+        italic=character.italics,
+        strike=character.strikethrough,
+    )

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chains.console import Session, Settings
-from conftest import tiny_engine, tiny_tokenizer, write_intrinsic
+from conftest import tiny_tokenizer, write_intrinsic
+from intrinsics.catalogue import Catalogue
 from intrinsics.engine import Engine
+from intrinsics.model import Model
+from tiny_networks import tiny_network
 
 CHAIN = """\
 chain: tiny_chat
@@ -23,6 +26,7 @@ flow:
   - reply -> sure
   - sure -> end
 """
+LONG = CHAIN.replace("MAX_TOKENS, temperature: 1.0", "7000, temperature: 0")
 ABSTAINS = """\
 chain: tiny_abstains
 nodes:
@@ -58,7 +62,9 @@ class Tiny:
 
 def build(folder: Path) -> Tiny:
     """Write all files. Its context holds some turns, at one token a byte."""
-    made, intrinsics = tiny_engine(), folder / "intrinsics"
+    network, tokenizer, intrinsics = tiny_network(), tiny_tokenizer(), folder / "intrinsics"
+    network.lm_head.weight.data[tokenizer.eos_token_id] = 0  # so a greedy reply never ends itself
+    made = Engine(Model(network), tokenizer, Catalogue())
     write_intrinsic(made, intrinsics, "mood", ("bad", "good"), seed=1)
     write_intrinsic(
         *(made, intrinsics, "right", ("correct", "incorrect")),
@@ -66,13 +72,13 @@ def build(folder: Path) -> Tiny:
         kind="probability",
         seed=2,
     )
-    made.model.network.save_pretrained(folder / "model")
+    network.save_pretrained(folder / "model")
     config = json.loads((folder / "model" / "config.json").read_text())
     config["max_position_embeddings"] = 8192
     (folder / "model" / "config.json").write_text(json.dumps(config))
-    tiny_tokenizer().save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
     (folder / "chat.yaml").write_text(CHAIN.replace("MAX_TOKENS", "12"))
-    (folder / "long.yaml").write_text(CHAIN.replace("MAX_TOKENS", "3000"))
+    (folder / "long.yaml").write_text(LONG)
     (folder / "abstains.yaml").write_text(ABSTAINS)
     return Tiny(folder, Engine.load(folder / "model", folders=[intrinsics]))
 

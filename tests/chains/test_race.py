@@ -1,0 +1,101 @@
+"""The race: the same verdicts by whole prefills, beside turns that it does not disturb."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+import tiny_console
+from chains.errors import InputError
+from chains.race import Race
+from chains.render import ASCII
+from conftest import check_integrity
+from intrinsics.engine import Engine
+from intrinsics.fanout import FanOut
+from intrinsics.messages import Message
+from intrinsics.prove import Prover
+from tiny_console import Tiny, talk
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    return tiny_console.build(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def engine(tiny: Tiny) -> Iterator[Engine]:
+    yield tiny.engine
+    check_integrity(tiny.engine)
+    assert not [s for s in tiny.engine.model.tree.segments if s.owner], "nothing of it is left"
+
+
+def judged(engine: Engine, words: int = 40) -> FanOut:
+    conversation = engine.conversation([Message(role="user", content="word " * words)])
+    engine.prefill(conversation)
+    return engine.fan_out(conversation, ["mood"])
+
+
+def test_the_verdict_is_the_same_and_every_token_is_computed(engine: Engine) -> None:
+    found = judged(engine)
+    scratch = engine.scratch(found["mood"])
+    steps = 0
+    while scratch.verdict is None:
+        scratch.step()
+        steps += 1
+    assert scratch.verdict.raw_distribution == pytest.approx(
+        found["mood"].raw_distribution, abs=1e-6
+    )
+    assert (scratch.ledger.reused, scratch.ledger.computed) == (0, scratch.tokens)
+    assert scratch.tokens > len(found["mood"].token_ids) - 1 and steps == scratch.ledger.forwards
+    Prover(engine.model).check_verdict(scratch.verdict)
+    scratch.release()
+
+
+def test_both_sides_are_told_in_tokens_and_seconds(engine: Engine) -> None:
+    found = judged(engine)
+    race = Race(engine, [found])
+    race.start()
+    race.wait()
+    assert race.state == "finished" and race.theirs.computed == race.total
+    assert race.theirs.seconds > 0 and race.ours == found.ledger
+    told = [line.plain for line in race.result(ASCII)]
+    assert f"{found.ledger.computed} tokens" in told[1] and f"{race.total} tokens" in told[2]
+    assert "x tokens" in told[2] and "the same verdicts" in told[3]
+    assert f"{race.total}/{race.total} tokens" in race.clocks(ASCII).plain
+
+
+def test_a_race_that_rests_computes_nothing_and_its_clock_stands(engine: Engine) -> None:
+    race = Race(engine, [judged(engine, 300)])
+    with race.resting():
+        race.start()
+        time.sleep(0.2)
+        assert race.theirs.computed == 0 and race.running
+        assert "rests" in race.clocks(ASCII).plain
+        apart = engine.generate(engine.conversation([Message(role="user", content="Hello")]))
+    race.wait()
+    assert race.state == "finished"
+    alone = engine.generate(engine.conversation([Message(role="user", content="Hello")]))
+    assert apart.ids == alone.ids
+
+
+def test_a_race_that_is_stopped_leaves_nothing_behind(engine: Engine) -> None:
+    race = Race(engine, [judged(engine, 1200)] * 3)
+    race.start()
+    while race.theirs.computed == 0:
+        time.sleep(0.001)
+    race.stop()
+    assert race.state == "stopped" and race.theirs.computed < race.total
+    assert "stopped" in race.result(ASCII)[-1].plain
+
+
+def test_there_is_no_race_without_verdicts(engine: Engine) -> None:
+    with pytest.raises(InputError, match="no verdict to race for"):
+        Race(engine, [])
+
+
+def test_in_a_pipe_the_result_stands_below_its_command(tiny: Tiny) -> None:
+    told = talk(tiny, "hello", "/race", "bye")
+    assert told.index("race for 2 verdicts") < told.index("the same verdicts")
+    assert told.index("the same verdicts") < told.index("you> bye")
