@@ -83,6 +83,23 @@ class Terminal:
                 break
         raise TimeoutError(f"{text!r} did not come {times} times; the screen:\n{self.text()}")
 
+    def wait_for_any(self, text: str, times: int = 1, seconds: float = 120) -> None:
+        """Read until `text` stands there that many times, whatever else still comes.
+
+        Raises: TimeoutError: it does not come; the message holds the screen.
+        """
+        deadline = time.monotonic() + seconds
+        while self.text().count(text) < times:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{text!r} did not come; the screen:\n{self.text()}")
+            self._read(0.05)
+
+    def watch(self, seconds: float) -> None:
+        """Read what comes for a while."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            self._read(left)
+
     def wait_for_end(self, seconds: float = 60) -> int:
         """Read until the program has ended; its exit code."""
         deadline = time.monotonic() + seconds
