@@ -163,21 +163,21 @@ class Deeds:
     def _undo(self) -> None:
         turn, tokens = self.chat.undo()
         kept = self.chat.conversation.length
-        self.screen.line(f"{self.screen.glyphs.back} {_short(turn.text)}", "dim strike")
+        line = Text(f"  {self.screen.glyphs.back} ").append(_short(turn.text), "dim strike")
+        self.screen.print(line)
         self.screen.note(f"{tokens:,} tokens rolled back, {kept:,} stay")
 
     def _why(self, _: str) -> None:
         found = self._last().found
         if not found:
             raise InputError("no verdict is known of the last run")
-        catalogue = self.chat.engine.catalogue
-        for line in explained(
-            found,
-            lambda name: catalogue.get(name).output.positive,
-            self._decode,
-            self.screen.glyphs,
-        ):
+        for line in explained(found, self._positive, self._decode, self.screen.glyphs):
             self.screen.print(line)
+
+    def _positive(self, intrinsic: str) -> str | None:
+        """The label that an intrinsic looks for; none where it only tells a probability."""
+        output = self.chat.engine.catalogue.get(intrinsic).output
+        return None if output.type == "probability" else output.positive
 
     def _trace(self, _: str) -> None:
         events = self._last().events

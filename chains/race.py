@@ -1,6 +1,7 @@
-"""A race against ordinary LoRA: a turn's verdicts again, each by a prefill of its whole prompt.
+"""A race against ordinary LoRA: a turn's verdicts again, from the KV cache and from scratch.
 
-It runs in a thread of its own, a short chunk at a time, and rests while a turn is running.
+Ours are read in fan-outs as they were in the turn, theirs each by a prefill of its whole prompt. It
+runs in a thread of its own, a short chunk at a time, and rests while a turn is running.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _BAR_CELLS = 20
 
 
 class Race:
-    """Ours has been run; theirs is being computed. Clocks count computing, and no waiting."""
+    """Ours comes first, then theirs, on one machine. Clocks count computing, and no waiting."""
 
     def __init__(
         self,
@@ -42,12 +43,11 @@ class Race:
         Raises: InputError: there is nothing to race for.
         """
         self._engine, self._moved, self._ended = engine, moved, ended
-        raced = [one for one in found if all(v.distribution for v in one.verdicts)]
-        self.verdicts: list[Verdict] = [v for one in raced for v in one.verdicts]
+        self._found = [one for one in found if all(v.distribution for v in one.verdicts)]
+        self.verdicts: list[Verdict] = [v for one in self._found for v in one.verdicts]
         if not self.verdicts:
             raise InputError("no verdict to race for; say something that an intrinsic judges first")
-        self.ours = sum((one.ledger for one in raced), Ledger())
-        self.theirs = Ledger()
+        self.ours, self.theirs = Ledger(), Ledger()
         self.total = sum(v.ledger.reused + v.ledger.computed for v in self.verdicts)
         self.apart = 0.0
         self.state = "running"
@@ -86,23 +86,30 @@ class Race:
 
     def _run(self) -> None:
         try:
-            for verdict in self.verdicts:
-                if not self._one(verdict):
-                    self.state = "stopped"
-                    break
-            else:
-                self.state = "finished"
+            whole = all(map(self._again, self._found)) and all(map(self._one, self.verdicts))
+            self.state = "finished" if whole else "stopped"
         except IntrinsicsError as error:
             self.state = f"stopped: {error}"
         self._ended()
 
+    def _goes_on(self) -> bool:
+        """Wait while it rests; False if it was given up."""
+        self._free.wait()
+        return not self._stop.is_set()
+
+    def _again(self, found: FanOut) -> bool:
+        """Compute some verdicts from the KV cache; False if the race was given up."""
+        if not self._goes_on():
+            return False
+        self.ours += self._engine.again(found).ledger
+        return True
+
     def _one(self, verdict: Verdict) -> bool:
-        """Compute one verdict; False if the race was given up."""
+        """Compute one verdict from scratch; False if the race was given up."""
         scratch, before = self._engine.scratch(verdict), self.theirs
         try:
             while scratch.verdict is None:
-                self._free.wait()
-                if self._stop.is_set():
+                if not self._goes_on():
                     return False
                 scratch.step()
                 self.theirs = before + scratch.ledger

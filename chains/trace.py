@@ -53,7 +53,11 @@ def _output(event: ev.NodeFinished) -> Text:
 
 
 def _shortened(text: str) -> str:
-    text = " ".join(harmless(text).split())
+    return _cut(harmless(text))
+
+
+def _cut(text: str) -> str:
+    text = " ".join(text.split())
     return text if len(text) <= _TEXT_CHARACTERS else f"{text[:_TEXT_CHARACTERS]} ..."
 
 
@@ -62,7 +66,7 @@ def _verdict(name: str, told: Mapping[str, Any]) -> str:
     if isinstance(value, float):
         return f"{name} {value:.2f}"
     if not told["distribution"]:  # a text
-        return f"{name} {_shortened(value)!r}"
+        return f"{name} {_cut(value)!r}"
     label = str(value).lower() if isinstance(value, bool) else str(value)
     return f"{name} {label} {told['distribution'][label]:.2f}"
 

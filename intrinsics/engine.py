@@ -27,7 +27,7 @@ from .prove import Prover
 from .readout import Ids
 from .retention import Retention
 from .scheduler import Scheduler, Stats
-from .scratch import Scratch
+from .scratch import Scratch, calls_again
 from .watch import Guard, Watch
 from .writer import Reply, Writer
 
@@ -208,6 +208,11 @@ class Engine:
         check_request(ready, given)
         calls = [Call.of(one, conversation, given.get(one.name, {})) for one in ready]
         return self._start(self._proved(fan_out(self.model, conversation, calls)), timeout)
+
+    def again(self, found: FanOut) -> FanOut:
+        """The same verdicts once more, from what the KV cache holds of their prompts by now."""
+        calls = calls_again(found, self.intrinsic)
+        return self._start(fan_out(self.model, self.conversation(), calls), None).result()
 
     def scratch(self, verdict: Verdict) -> Scratch:
         """A verdict to be computed again as an ordinary LoRA must, chunk by chunk.

@@ -1,7 +1,8 @@
-"""A verdict computed again as an ordinary LoRA has to: every token of its prompt, none reused.
+"""Verdicts computed again, for a comparison: from the KV cache, or as an ordinary LoRA has to.
 
-The adapter acts where it was trained to act, so the verdict must come out the same. That is in the
-ordinary LoRA's favour: its weights would have work to do on the tokens before, too.
+That is: every token of its prompt, none reused. The adapter acts where it was trained to act, so
+the verdict must come out the same. It is in the ordinary LoRA's favour: its weights would have work
+to do on the tokens before, too.
 """
 
 from __future__ import annotations
@@ -10,13 +11,23 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from .draft import Draft
-from .fanout import Call, Verdict, rows_of
+from .fanout import Call, FanOut, Verdict, rows_of
 from .intrinsic import Intrinsic, Suffix
 from .job import Job, Steps, Want
 from .ledger import Ledger
 from .model import Model
 
 CHUNK_TOKENS = 96  # so short that a request which comes meanwhile hardly waits
+
+
+def calls_again(found: FanOut, ready: Callable[[str], Intrinsic]) -> list[Call]:
+    """The calls behind some verdicts, from their tokens; `ready` gives an intrinsic by name."""
+    calls = []
+    for verdict in found.verdicts:
+        intrinsic, prompt, end = ready(verdict.intrinsic), verdict.token_ids, verdict.ledger.reused
+        start = verdict.ledger.activated_at or 0
+        calls.append(Call(intrinsic, Suffix(prompt[end:], max(start - end, 0)), prompt[:end]))
+    return sorted(calls, key=lambda call: -len(call.prefix))  # those that share it first
 
 
 class Scratch:

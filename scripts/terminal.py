@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,9 @@ class Terminal:
         columns: int = 80,
         rows: int = 40,
         environment: Mapping[str, str] | None = None,
+        folder: Path | None = None,
     ) -> None:
-        """Start `chains ARGUMENTS`. `state` is the directory of its history."""
+        """Start `chains ARGUMENTS` in a folder. `state` is the directory of its history."""
         self.screen = _Screen(columns, rows, history=5000)
         self._stream = pyte.ByteStream(self.screen)
         own = {"TERM": "xterm-256color", "XDG_STATE_HOME": str(state), **(environment or {})}
@@ -50,6 +52,7 @@ class Terminal:
             sys.executable,
             ["-c", "from chains.cli import main; main()", *arguments],
             dimensions=(rows, columns),
+            cwd=None if folder is None else str(folder),
             # Ctrl-C reaches it even where whoever started us ignores it, as a shell's background
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             env={**inherited, **own},
@@ -130,8 +133,9 @@ class Terminal:
 
     def _line(self, row: dict[int, Any]) -> Text:
         text = Text()
-        for x in range(self.screen.columns):
-            text.append(row[x].data, _style(row[x]))
+        cells = (row[x] for x in range(self.screen.columns))
+        for style, same in groupby(cells, key=_style):
+            text.append("".join(cell.data for cell in same), style)
         text.rstrip()
         return text
 
