@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -63,7 +63,7 @@ class Session:
 
     def talk(self) -> None:
         """Read and answer until the end of the input."""
-        with self.interrupt.installed():
+        with self.interrupt.installed(), closing(self.deeds):
             self._greet()
             for path in self.settings.documents:
                 self.deeds.add_file(path)
@@ -72,7 +72,6 @@ class Session:
                 if entry.strip():
                     self._enter(entry.strip())
                 entry = None if self.deeds.over else self._read()
-            self.deeds.close()
         if self.chat.total.verdicts:
             told = figures(self.chat.total, self.screen.glyphs)
             self.screen.print(Text("  in all: ", DIM) + told)

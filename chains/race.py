@@ -88,8 +88,8 @@ class Race:
         try:
             whole = all(map(self._again, self._found)) and all(map(self._one, self.verdicts))
             self.state = "finished" if whole else "stopped"
-        except IntrinsicsError as error:
-            self.state = f"stopped: {error}"
+        except Exception as error:  # nobody waits for this thread: it is told instead
+            self.state = f"stopped: {error}" if isinstance(error, IntrinsicsError) else repr(error)
         self._ended()
 
     def _goes_on(self) -> bool:

@@ -75,10 +75,11 @@ def save(path: Path, engine: Engine, forks: Iterable[Fork], current: Fork) -> No
         current=current.name,
         forks=tuple(_saved(fork) for fork in forks),
     )
-    target, fresh = path.expanduser(), None
-    if target.exists() and not _is_chat(target):
-        raise OutputError(f"{path}: is there already and no saved chat; give another name")
+    fresh: Path | None = None
     try:
+        target = path.expanduser().resolve()  # the file behind a link, not the link
+        if target.exists() and not _is_chat(target):
+            raise OutputError(f"{path}: is there already and no saved chat; give another name")
         with tempfile.NamedTemporaryFile(
             "w", dir=target.parent, prefix=f".{target.name}-", delete=False, encoding="utf-8"
         ) as file:
@@ -87,7 +88,7 @@ def save(path: Path, engine: Engine, forks: Iterable[Fork], current: Fork) -> No
             file.flush()
             os.fsync(file.fileno())
         os.replace(fresh, target)
-    except OSError as error:
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: ~ of nobody
         if fresh is not None:
             fresh.unlink(missing_ok=True)
         raise OutputError(f"{path}: cannot be written ({error}); nothing was changed") from error
@@ -103,7 +104,7 @@ def load(path: Path, engine: Engine) -> tuple[list[Fork], str, int]:
         text = path.expanduser().read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: ~ of nobody
         raise InputError(f"{path}: cannot be read ({error})") from error
     try:
         chat = SavedChat.model_validate_json(text)

@@ -197,6 +197,21 @@ def test_a_save_does_not_replace_what_is_no_chat(deeds: Deeds, tmp_path: Path) -
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
+@pytest.mark.parametrize("name", ["~nobody-here/x", "a\0b", "x" * 300, "nowhere/x", "."])
+def test_a_name_that_is_no_file_is_told(deeds: Deeds, name: str) -> None:
+    with pytest.raises(OutputError):
+        deeds.commands.do(f"/save {name}")
+    with pytest.raises(InputError):
+        deeds.commands.do(f"/load {name}")
+
+
+def test_a_save_goes_through_a_link(deeds: Deeds, tmp_path: Path) -> None:
+    (tmp_path / "link.json").symlink_to(tmp_path / "real.json")
+    deeds.commands.do(f"/save {tmp_path / 'link.json'}")
+    deeds.commands.do(f"/save {tmp_path / 'link.json'}")
+    assert (tmp_path / "link.json").is_symlink() and (tmp_path / "real.json").is_file()
+
+
 def test_ctrl_c_stops_a_turn_and_no_generation_goes_on(tiny: Tiny) -> None:
     out = io.StringIO()
     settings = Settings(tiny.folder / "state", str(tiny.folder / "long.yaml"))

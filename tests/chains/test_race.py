@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Iterator
 
 import pytest
 
 import tiny_console
+from chains.console import Session, Settings
 from chains.errors import InputError
 from chains.race import Race
 from chains.render import ASCII
 from conftest import check_integrity
 from intrinsics.engine import Engine
-from intrinsics.fanout import FanOut
+from intrinsics.fanout import FanOut, Verdict
 from intrinsics.messages import Message
 from intrinsics.prove import Prover
 from tiny_console import Tiny, talk
@@ -100,6 +102,29 @@ def test_a_race_that_is_stopped_leaves_nothing_behind(engine: Engine) -> None:
     race.stop()
     assert race.state == "stopped" and race.theirs.computed < race.total
     assert "stopped" in race.result(ASCII)[-1].plain
+
+
+def test_its_clock_stands_below_the_prompt_and_below_a_turn(tiny: Tiny) -> None:
+    settings = Settings(tiny.folder / "state", str(tiny.folder / "chat.yaml"))
+    session = Session(tiny.engine, settings, io.StringIO(), io.StringIO())
+    race = session.deeds.race = Race(tiny.engine, [judged(tiny.engine)])
+    with race.resting():
+        race.start()
+        assert "activated" in session._status() and f"0/{race.total} tokens" in session._status()
+        assert "LoRA" in session.deeds.panel()[-1].plain
+    race.wait()
+    assert "KV cache" in session._status()
+
+
+def test_a_fault_in_a_race_is_told(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(verdict: Verdict) -> None:
+        raise RuntimeError("no memory")
+
+    race = Race(engine, [judged(engine)])
+    monkeypatch.setattr(engine, "scratch", broken)
+    race.start()
+    race.wait()
+    assert not race.running and "no memory" in race.result(ASCII)[-1].plain
 
 
 def test_there_is_no_race_without_verdicts(engine: Engine) -> None:
