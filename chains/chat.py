@@ -162,6 +162,10 @@ class Chat:
 
     def turn(self, text: str) -> bool:
         """Run the chain on a user's message and show it; whether it was kept. Ctrl-C stops it."""
+        with self._interrupt.ignored():  # a second press must not break what follows the first
+            return self._turn(text)
+
+    def _turn(self, text: str) -> bool:
         from .witness import Witness  # the engine's modules, which are loaded by now
 
         trial, witness = self.conversation.fork(), Witness(self.engine)

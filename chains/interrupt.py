@@ -40,6 +40,10 @@ class Interrupt:
         """Let the next press raise KeyboardInterrupt, if it comes meanwhile."""
         return self.does(_raise)
 
+    def ignored(self) -> AbstractContextManager[None]:
+        """Let presses do nothing meanwhile, but for what is said within."""
+        return self.does(lambda: None)
+
     def _pressed(self, number: int, frame: FrameType | None) -> None:
         press, self._press = self._press, None
         if press is not None:

@@ -212,13 +212,16 @@ def test_a_save_goes_through_a_link(deeds: Deeds, tmp_path: Path) -> None:
     assert (tmp_path / "link.json").is_symlink() and (tmp_path / "real.json").is_file()
 
 
-def test_ctrl_c_stops_a_turn_and_no_generation_goes_on(tiny: Tiny) -> None:
-    out = io.StringIO()
-    settings = Settings(tiny.folder / "state", str(tiny.folder / "long.yaml"))
-    session = Session(tiny.engine, settings, io.StringIO("tell\n/tree\n"), out)
+@pytest.mark.parametrize("entries", [["tell"], ["hello", "/chain LONG", "/edit 1", "tell"]])
+def test_ctrl_c_stops_a_turn_and_no_generation_goes_on(tiny: Tiny, entries: list[str]) -> None:
+    out, long = io.StringIO(), str(tiny.folder / "long.yaml")
+    chain = long if len(entries) == 1 else str(tiny.folder / "chat.yaml")
+    lines = "\n".join([*entries, "/tree", ""]).replace("LONG", long)
+    settings = Settings(tiny.folder / "state", chain)
+    session = Session(tiny.engine, settings, io.StringIO(lines), out)
 
     def press() -> None:
-        while "mood" not in out.getvalue():  # the reply has begun
+        while "mood" not in out.getvalue().partition("tell")[2]:  # the reply has begun
             time.sleep(0.02)
         for _ in range(20):  # somebody holds the keys down
             os.kill(os.getpid(), signal.SIGINT)
@@ -236,7 +239,8 @@ def test_ctrl_c_stops_a_turn_and_no_generation_goes_on(tiny: Tiny) -> None:
     forwards = tiny.engine.stats().forwards
     time.sleep(0.3)
     assert tiny.engine.stats().forwards == forwards
-    assert session.chat.conversation.length == 0
+    kept = [turn.text for turn in session.chat.fork.turns]
+    assert (kept, session.chat.forks.names) == (["hello"][: len(entries) - 1], ["main"])
 
 
 def test_what_a_model_writes_cannot_steer_the_terminal(tiny: Tiny) -> None:
