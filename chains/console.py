@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+import asyncio
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from rich.table import Table
 from rich.text import Text
 
 from intrinsics.errors import IntrinsicsError
 
-from .chain import shipped
-from .chat import PLAIN, WITH_DOCUMENTS, Chat, Quiet, read_document
+from .chat import PLAIN, Chat, Quiet
+from .deeds import Deeds
 from .errors import ChainError, ChainRunError
+from .interrupt import Interrupt
 from .reader import LineReader, Reader, TerminalReader, unechoed
 from .render import ACCENT, DIM, EDGE, figures
 from .screen import Screen
 from .tour import guide
-from .trace import trace_table
 
 if TYPE_CHECKING:
     from intrinsics.engine import Engine
 
 PROMPT = "you> "
-HELP = {
-    "/docs FILE": "add a text or Markdown file to the documents",
-    "/chain FILE": "go on with another chain: a YAML file or a shipped name",
-    "/trace": "what the last run did: outputs, edges, tokens",
-    "/help": "this list",
-    "/quit": "leave, as Ctrl-D does",
-    "Ctrl-C": "stop a turn; the conversation is then as it was before",
-    "Alt-Enter": "begin a new line",
-}
 
 
 @dataclass(frozen=True)
@@ -54,29 +45,33 @@ class Session:
         """Prepare it. Raises: ChainError, IntrinsicsError: the chain can't be used."""
         self.settings = settings
         self.screen = Screen(out, plain=None if source.isatty() else True)
-        self.reader, quiet = self._reader(source, out)
+        self.interrupt = Interrupt()
+        quiet: Quiet = nullcontext if self.screen.plain else lambda: unechoed(source)
         chain = settings.chain or PLAIN
-        self.chat = Chat(engine, self.screen, chain, self._answer, quiet)
-        self._chosen = settings.chain is not None
+        self.chat = Chat(engine, self.screen, chain, self._answer, quiet, self.interrupt)
+        self.deeds = Deeds(self.chat, self.interrupt, self._edited, chosen=bool(settings.chain))
+        self.reader = self._reader(source, out)
+        self.deeds.reader = self.reader
 
-    def _reader(self, source: TextIO, out: TextIO) -> tuple[Reader, Quiet]:
-        """Where entries come from, and what keeps typed keys out of a turn's output."""
+    def _reader(self, source: TextIO, out: TextIO) -> Reader:
         if self.screen.plain:
-            return LineReader(source, out), nullcontext
-        commands = {"/docs": None, "/chain": shipped, "/trace": None, "/help": None, "/quit": None}
-        reader = TerminalReader(commands, self.settings.state / "history")
-        return reader, lambda: unechoed(source)
+            return LineReader(source, out)
+        table = self.deeds.commands.table
+        choices = {name: command.choices for name, command in table.items()}
+        files = {name for name, command in table.items() if command.file}
+        return TerminalReader(choices, files, self.settings.state / "history")
 
     def talk(self) -> None:
         """Read and answer until the end of the input."""
-        self._greet()
-        for path in self.settings.documents:
-            self._add_file(path)
-        entry = self._first_entry()
-        while entry is not None and entry.strip() != "/quit":
-            if entry.strip():
-                self._enter(entry.strip())
-            entry = self._read()
+        with self.interrupt.installed(), closing(self.deeds):
+            self._greet()
+            for path in self.settings.documents:
+                self.deeds.add_file(path)
+            entry = self._first_entry()
+            while entry is not None and not self.deeds.over:
+                if entry.strip():
+                    self._enter(entry.strip())
+                entry = None if self.deeds.over else self._read()
         if self.chat.total.verdicts:
             told = figures(self.chat.total, self.screen.glyphs)
             self.screen.print(Text("  in all: ", DIM) + told)
@@ -85,32 +80,22 @@ class Session:
         """The next entry; Ctrl-C drops what was typed and asks again."""
         while True:
             try:
-                return self.reader.read(PROMPT, self._state_line())
+                with self.interrupt.raises():
+                    return self.reader.read(PROMPT, self._status)
             except KeyboardInterrupt:
                 self.screen.note("/quit or Ctrl-D leaves")
 
     def _enter(self, entry: str) -> None:
         if not entry.startswith("/"):
-            self.chat.turn(entry)
+            self.deeds.say(entry)
             return
         try:
-            self._command(*entry.split(maxsplit=1))
+            with self.interrupt.raises():
+                self.deeds.commands.do(entry)
         except (IntrinsicsError, ChainError) as error:
             self.screen.complain(str(error))
         except KeyboardInterrupt:
-            self.screen.note(f"{entry.split()[0]} stopped; nothing has changed")
-
-    def _command(self, name: str, rest: str = "") -> None:
-        simple = {"/help": self._help, "/trace": self._trace}
-        with_file = {"/docs": self._add_file, "/chain": self._choose}
-        if name in simple:
-            simple[name]()
-        elif name in with_file and rest:
-            with_file[name](Path(rest))
-        elif name in with_file:
-            self.screen.complain(f"{name} needs a file, as in: {name} FILE")
-        else:
-            self.screen.complain(f"unknown command {name}; /help lists them")
+            self.screen.note(f"{entry.split()[0]} stopped")
 
     def _greet(self) -> None:
         dot = self.screen.glyphs.dot
@@ -121,47 +106,30 @@ class Session:
         head.append(f" {dot} /help", DIM)
         self.screen.print(head)
 
-    def _state_line(self) -> str:
+    def _status(self) -> str:
+        """The line below the prompt."""
         tokens = self.chat.conversation.length
         megabytes = self.chat.engine.kv_bytes / 2**20
-        return f" {self.chat.chain.name} | {tokens:,} tokens | KV cache {megabytes:,.0f} MB"
+        parts = [self.chat.chain.name, f"{tokens:,} tokens", f"KV cache {megabytes:,.0f} MB"]
+        if len(self.chat.forks.names) > 1:
+            parts.insert(1, f"fork {self.chat.fork.name}")
+        if self.deeds.race is not None and self.deeds.race.running:
+            parts = [self.deeds.race.clocks(self.screen.glyphs).plain]
+        return " " + " | ".join(parts)
 
-    def _help(self) -> None:
-        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 2))
-        table.add_column(no_wrap=True)
-        table.add_column()
-        for key, what in HELP.items():
-            table.add_row(Text(key, "bold"), Text(what))
-        self.screen.print(table)
-
-    def _trace(self) -> None:
-        if not self.chat.events:
-            self.screen.complain("there was no run yet; say something first")
-            return
-        width = self.screen.console.width
-        self.screen.print(trace_table(self.chat.events, width, self.screen.glyphs))
-
-    def _choose(self, source: Path) -> None:
-        self.chat.use(str(source))
-        self._chosen = True
-        self._tell_chain()
-
-    def _tell_chain(self) -> None:
-        self.screen.line(f"chain: {self.chat.chain.name}", EDGE)
-
-    def _add_file(self, path: Path) -> None:
-        """Add a document; without a chain of the user's choice, change to one that reads it."""
-        document = read_document(path)
-        tokens = self.chat.add([document])
-        self.screen.note(f"document {document.id}: {tokens:,} tokens")
-        if not self._chosen and self.chat.chain.name != WITH_DOCUMENTS:
-            self.chat.use(WITH_DOCUMENTS)
-            self._tell_chain()
+    def _edited(self, text: str) -> str | None:
+        """What a message shall be instead of `text`; None where nothing is entered."""
+        entry = self.reader.read("edit> ", given=text)
+        return None if entry is None else entry.strip() or None
 
     async def _answer(self, question: str) -> str:
         """What the user says to a chain's question, which is on the screen already."""
         while True:
-            answer = await self.reader.read_answer(PROMPT)
+            try:
+                with self.interrupt.raises():
+                    answer = await self.reader.read_answer(PROMPT)
+            except KeyboardInterrupt:
+                raise asyncio.CancelledError from None  # as Ctrl-C anywhere else in a turn
             if answer is None:
                 raise ChainRunError("the input ended before its question was answered")
             if answer.strip():
@@ -184,7 +152,7 @@ class Session:
     def _is_first_start(self) -> bool:
         """Whether nobody was here before; remembered, so true only once."""
         mark = self.settings.state / "tour-offered"
-        if self._chosen or self.settings.documents or self.screen.plain or mark.exists():
+        if self.settings.chain or self.settings.documents or self.screen.plain or mark.exists():
             return False
         try:
             mark.parent.mkdir(parents=True, exist_ok=True)
@@ -202,7 +170,8 @@ class Session:
     def _line(self, prompt: str, interrupted: str) -> str | None:
         """An entry, stripped; what Ctrl-C stands for; None at the end."""
         try:
-            entry = self.reader.read(prompt)
+            with self.interrupt.raises():
+                entry = self.reader.read(prompt)
         except KeyboardInterrupt:
             return interrupted
         return None if entry is None else entry.strip()

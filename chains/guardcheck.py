@@ -43,7 +43,7 @@ def guard_faults(
 def uncaught(model: ChainModel, places: Places) -> Iterator[Fault]:
     """Guards that take an edge, at nodes that have none for it."""
     for name, node in model.nodes.items():
-        ways = [edge.on_error for edge in model.leaving(name)]
+        ways = [edge.on_error for edge in model.flow if edge.source == name]
         if any("guard" in reasons or "any" in reasons for reasons in ways):
             continue
         for index, guard in enumerate(guards_of(node)):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TextIO
@@ -16,20 +17,31 @@ if TYPE_CHECKING:
 
 Choices = Callable[[], Sequence[str]]
 """The words that can follow a command."""
+Status = Callable[[], str]
+"""A line that may change while an entry is being typed."""
 
 
 class Reader(Protocol):
     """Gives one entry at a time."""
 
-    def read(self, prompt: str, status: str = "") -> str | None:
+    def read(self, prompt: str, status: Status | None = None, given: str = "") -> str | None:
         """The next entry, None at the end; `status` may be shown meanwhile.
 
+        `given` stands there already, to be edited, where anything can be edited.
         Raises: KeyboardInterrupt: the user pressed Ctrl-C.
         """
         ...
 
     async def read_answer(self, prompt: str) -> str | None:
         """The same from within a running turn."""
+        ...
+
+    def interject(self, call: Callable[[], None]) -> None:
+        """Let something print as soon as that disturbs no entry and no turn. For any thread."""
+        ...
+
+    def refresh(self) -> None:
+        """Show the status anew. For any thread."""
         ...
 
 
@@ -40,7 +52,7 @@ class LineReader:
         self._source, self._out = source, out
         self._typed = source.isatty()
 
-    def read(self, prompt: str, status: str = "") -> str | None:
+    def read(self, prompt: str, status: Status | None = None, given: str = "") -> str | None:
         """The next line without its end."""
         if self._typed:
             self._write(prompt)
@@ -56,6 +68,13 @@ class LineReader:
         """The next line; nothing else happens until it is there."""
         return self.read(prompt)
 
+    def interject(self, call: Callable[[], None]) -> None:
+        """At once: nothing here is ever rewritten."""
+        call()
+
+    def refresh(self) -> None:
+        """There is none."""
+
     def _write(self, text: str) -> None:
         self._out.write(text)
         self._out.flush()
@@ -64,17 +83,20 @@ class LineReader:
 class TerminalReader:
     """A prompt with history, completion of commands, and pasting of several lines."""
 
-    def __init__(self, commands: dict[str, Choices | None], history: Path) -> None:
-        """`commands` are completed, each with what can follow it; None: a file.
+    def __init__(
+        self, commands: Mapping[str, Choices], files: Container[str], history: Path
+    ) -> None:
+        """`commands` are completed, each with what can follow it; for those in `files` a path too.
 
         `history` is the file that keeps what was entered.
         """
         from prompt_toolkit import PromptSession  # 0.3 s, only where somebody types
         from prompt_toolkit.styles import Style
 
+        self._waiting: deque[Callable[[], None]] = deque()
         self._session: PromptSession[str] = PromptSession(
             history=_history(history),
-            completer=_completer(commands),
+            completer=_completer(commands, files),
             complete_while_typing=False,
             key_bindings=_keys(),
             style=Style.from_dict(
@@ -82,10 +104,16 @@ class TerminalReader:
             ),
         )
 
-    def read(self, prompt: str, status: str = "") -> str | None:
+    def read(self, prompt: str, status: Status | None = None, given: str = "") -> str | None:
         """What the user enters; `status` stands in the last line of the screen meanwhile."""
+        self._print_waiting()
         try:
-            return self._session.prompt(_styled(prompt), bottom_toolbar=status or None)
+            return self._session.prompt(
+                _styled(prompt),
+                bottom_toolbar=status,
+                default=given,
+                pre_run=self._print_above,
+            )
         except EOFError:
             return None
 
@@ -95,6 +123,29 @@ class TerminalReader:
             return await self._session.prompt_async(_styled(prompt), bottom_toolbar=None)
         except EOFError:
             return None
+
+    def interject(self, call: Callable[[], None]) -> None:
+        """Above the entry that is being typed, or before the next one is asked for."""
+        self._waiting.append(call)
+        app = self._session.app
+        if app.is_running and app.loop is not None:
+            app.loop.call_soon_threadsafe(self._print_above)
+
+    def refresh(self) -> None:
+        """Ask the status for its text again."""
+        self._session.app.invalidate()
+
+    def _print_above(self) -> None:
+        from prompt_toolkit.application import run_in_terminal  # as above
+        from prompt_toolkit.application.current import set_app
+
+        if self._waiting:
+            with set_app(self._session.app):
+                run_in_terminal(self._print_waiting)
+
+    def _print_waiting(self) -> None:
+        while self._waiting:
+            self._waiting.popleft()()
 
 
 def _styled(prompt: str) -> FormattedText:
@@ -127,7 +178,7 @@ def _keys() -> KeyBindings:
     return keys
 
 
-def _completer(commands: dict[str, Choices | None]) -> Completer:
+def _completer(commands: Mapping[str, Choices], files: Container[str]) -> Completer:
     """Completes a command at the beginning of an entry, and the word after it."""
     from prompt_toolkit.completion import Completer, Completion, PathCompleter  # as above
     from prompt_toolkit.document import Document
@@ -142,8 +193,9 @@ def _completer(commands: dict[str, Choices | None]) -> Completer:
             if not space:
                 yield from _words(name, commands)
             elif name in commands:
-                yield from _words(rest, (commands[name] or list)())
-                yield from paths.get_completions(Document(rest), event)
+                yield from _words(rest, commands[name]())
+                if name in files:
+                    yield from paths.get_completions(Document(rest), event)
 
     def _words(typed: str, known: Iterable[str]) -> Iterator[Completion]:
         yield from (Completion(word, -len(typed)) for word in known if word.startswith(typed))

@@ -37,10 +37,48 @@ class Glyphs:
     dot: str
     times: str
     joint: tuple[str, str, str]
+    tree: tuple[str, str, str]
+    shade: str
+    here: str
+    back: str
+    line_end: str
+    spinner: str
 
 
-UNICODE = Glyphs("━", "╸", "─", "▁", "█", "↳", "·", "\u00d7", ("┐", "┤", "┘"))
-ASCII = Glyphs("=", "-", ".", ".", "#", "->", "|", "x", ("\\", "|", "/"))
+UNICODE = Glyphs(
+    full="━",
+    half="╸",
+    rest="─",
+    reused="▁",
+    computed="█",
+    arrow="↳",
+    dot="·",
+    times="\u00d7",
+    joint=("┐", "┤", "┘"),
+    tree=("├ ", "└ ", "│ "),
+    shade="▒",
+    here="●",
+    back="↶",
+    line_end="⏎",
+    spinner="⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏",
+)
+ASCII = Glyphs(
+    full="=",
+    half="-",
+    rest=".",
+    reused=".",
+    computed="#",
+    arrow="->",
+    dot="|",
+    times="x",
+    joint=("\\", "|", "/"),
+    tree=("|-", "`-", "| "),
+    shade=":",
+    here="*",
+    back="<-",
+    line_end="\\n",
+    spinner="|/-\\",
+)
 
 
 @dataclass(frozen=True)
@@ -227,6 +265,11 @@ class WordWrap:
         self._width, self._indent = max(width, indent + 10), indent
         self._column, self._word, self._gap = 0, "", ""
 
+    @property
+    def open(self) -> bool:
+        """Whether a line was begun, or a word is held."""
+        return bool(self._column or self._word)
+
     def push(self, text: str) -> str:
         """What can be written now."""
         written = ""
@@ -260,3 +303,11 @@ class WordWrap:
             start = gap
         self._column += cell_len(start.lstrip("\n") + word)
         return start + word
+
+
+CONTROLS = {code: "\ufffd" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+
+
+def harmless(text: str) -> str:
+    """Text in which no character can steer a terminal: a model or a document may hold any."""
+    return text.translate(CONTROLS)

@@ -69,10 +69,10 @@ def guide(chat: Chat, prompt: str, goes_on: Callable[[], bool]) -> None:
         if stop.chain != chat.chain.name:
             chat.restart(stop.chain, tour.documents if stop.chain == WITH_DOCUMENTS else ())
         chat.screen.print(Text.assemble((prompt, f"bold {ACCENT}"), stop.ask))
-        chat.turn(stop.ask)
-        nodes = [event.node for event in chat.events if isinstance(event, ev.NodeFinished)]
-        finished = any(isinstance(event, ev.RunFinished) for event in chat.events)
-        tell(chat.screen, stop.comment(nodes) if finished else "")
+        kept = chat.turn(stop.ask)
+        events = chat.last.events if chat.last else ()
+        nodes = [event.node for event in events if isinstance(event, ev.NodeFinished)]
+        tell(chat.screen, stop.comment(nodes) if kept else "")
     tell(chat.screen, tour.farewell)
 
 

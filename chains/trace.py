@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from . import events as ev
-from .render import ACCENT, DIM, EDGE, Glyphs
+from .render import ACCENT, DIM, EDGE, Glyphs, harmless
 
 _NARROW = 64  # columns; below, kind and time are left out
 _TEXT_CHARACTERS = 160
@@ -54,6 +54,10 @@ def _output(event: ev.NodeFinished) -> Text:
 
 
 def _shortened(text: str) -> str:
+    return _cut(harmless(text))
+
+
+def _cut(text: str) -> str:
     text = " ".join(text.split())
     return text if len(text) <= _TEXT_CHARACTERS else f"{text[:_TEXT_CHARACTERS]} ..."
 
@@ -63,7 +67,7 @@ def _verdict(name: str, told: Mapping[str, Any]) -> str:
     if isinstance(value, float):
         return f"{name} {value:.2f}"
     if not told["distribution"]:  # a text
-        return f"{name} {_shortened(value)!r}"
+        return f"{name} {_cut(value)!r}"
     label = str(value).lower() if isinstance(value, bool) else str(value)
     return f"{name} {label} {told['distribution'][label]:.2f}"
 
@@ -78,5 +82,5 @@ def _edge(edge: ev.EdgeTaken, glyphs: Glyphs) -> Text:
     if edge.condition:
         line.append(f"  {edge.condition}", DIM)
     if edge.operands:
-        line.append(f"  ({edge.operands})", DIM)
+        line.append(f"  ({_shortened(edge.operands)})", DIM)
     return line

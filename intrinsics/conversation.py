@@ -103,9 +103,38 @@ class Conversation:
         if block:
             self._append(Message(role="system", content=documents_text(block)), block)
 
-    def _append(self, message: Message, documents: tuple[Document, ...]) -> None:
+    @property
+    def entries(self) -> tuple[tuple[Entry, tuple[int, ...]], ...]:
+        """The messages and blocks of documents, each with its token ids: what `restore` takes."""
+        starts = [0, *(entry.end for entry in self._entries)]
+        ids = self.ids
+        return tuple(
+            (entry, ids[start : entry.end])
+            for start, entry in zip(starts, self._entries, strict=False)
+        )
+
+    def restore(
+        self, message: Message, documents: tuple[Document, ...], ids: Sequence[int]
+    ) -> bool:
+        """Append a message, or a block of documents, with the token ids it had.
+
+        Where these are not its text, it is tokenised anew; returns whether they were. A reply's ids
+        can differ from its text's tokenisation, and only they give the same continuation.
+        Raises: ConversationError: an order that the template refuses.
+        """
+        anew = self.chat.message((*self.roles, message.role), message.content)
+        same = self.chat.same_text(ids, anew)
+        self._append(message, documents, ids if same else anew)
+        return same
+
+    def _append(
+        self,
+        message: Message,
+        documents: tuple[Document, ...],
+        known: Sequence[int] | None = None,
+    ) -> None:
         roles = self.roles
-        ids = self.chat.message((*roles, message.role), message.content)
+        ids = self.chat.message((*roles, message.role), message.content) if known is None else known
         with self.branch.tree.lock:  # meanwhile a reply may have begun, or another message come
             self.check_idle()
             if self.roles != roles:

@@ -28,6 +28,7 @@ from .readout import Ids
 from .retention import Retention
 from .sampling import Sampling
 from .scheduler import Scheduler, Stats
+from .scratch import Scratch, calls_again
 from .watch import Guard, Watch
 from .writer import Reply, Writer
 
@@ -231,6 +232,21 @@ class Engine:
         check_request(ready, given)
         calls = [Call.of(one, conversation, given.get(one.name, {})) for one in ready]
         return Job(self._proved(fan_out(self.model, conversation, calls)), timeout)
+
+    def again(self, found: FanOut) -> FanOut:
+        """The same verdicts once more, from what the KV cache holds of their prompts by now."""
+        calls = calls_again(found, self.intrinsic)
+        return self._start(fan_out(self.model, self.conversation(), calls), None).result()
+
+    def scratch(self, verdict: Verdict) -> Scratch:
+        """A verdict to be computed again as an ordinary LoRA must, chunk by chunk.
+
+        Raises: RequestError: it is a text, which is written and not scored.
+        """
+        intrinsic = self.intrinsic(verdict.intrinsic)
+        if not verdict.candidates:
+            raise RequestError(f"{intrinsic.name} writes text; only scored verdicts are recomputed")
+        return Scratch(self.model, intrinsic, verdict, lambda steps: self._start(steps, None))
 
     def stream(
         self,

@@ -8,7 +8,7 @@ user types stays text.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
@@ -124,6 +124,14 @@ class ChatFormat:
         """The text of ids, control tokens written out."""
         return str(self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
 
+    def same_text(self, ids: Sequence[int], others: Sequence[int]) -> bool:
+        """Whether both read the same, with the same control tokens at their places in it."""
+        known = set(self.tokenizer.all_special_ids)
+        size = len(self.tokenizer)
+        if any(not 0 <= i < size for i in ids) or _only(known, ids) != _only(known, others):
+            return False
+        return bool(self.tokenizer.decode(list(ids)) == self.tokenizer.decode(list(others)))
+
     def _encode(self, text: str, split_special_tokens: bool) -> list[int]:
         with self._encoding:  # transformers sets the way to split on the one tokenizer it keeps
             encoded = self.tokenizer(
@@ -165,3 +173,7 @@ class ChatFormat:
                 f"the chat template refuses the roles {' > '.join(roles)}: {error}"
             ) from error
         return str(rendered)
+
+
+def _only(known: Collection[int], ids: Sequence[int]) -> list[int]:
+    return [i for i in ids if i in known]

@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,9 @@ class Terminal:
         columns: int = 80,
         rows: int = 40,
         environment: Mapping[str, str] | None = None,
+        folder: Path | None = None,
     ) -> None:
-        """Start `chains ARGUMENTS`. `state` is the directory of its history."""
+        """Start `chains ARGUMENTS` in a folder. `state` is the directory of its history."""
         self.screen = _Screen(columns, rows, history=5000)
         self._stream = pyte.ByteStream(self.screen)
         own = {"TERM": "xterm-256color", "XDG_STATE_HOME": str(state), **(environment or {})}
@@ -50,6 +52,7 @@ class Terminal:
             sys.executable,
             ["-c", "from chains.cli import main; main()", *arguments],
             dimensions=(rows, columns),
+            cwd=None if folder is None else str(folder),
             # Ctrl-C reaches it even where whoever started us ignores it, as a shell's background
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             env={**inherited, **own},
@@ -59,6 +62,15 @@ class Terminal:
     def enter(self, entry: str) -> None:
         """Type an entry and send it."""
         self.process.send(f"{entry}\r")
+
+    def paste(self, text: str) -> None:
+        """Paste text as a terminal does that tells pasting from typing."""
+        self.process.send(f"\x1b[200~{text}\x1b[201~")
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Change the size of the terminal; the program is told."""
+        self.screen.resize(rows, columns)
+        self.process.setwinsize(rows, columns)
 
     def wait_for(self, text: str, times: int = 1, seconds: float = 120) -> None:
         """Read until `text` stands there that many times and nothing more comes.
@@ -73,6 +85,23 @@ class Terminal:
             if quiet and not self.process.isalive():
                 break
         raise TimeoutError(f"{text!r} did not come {times} times; the screen:\n{self.text()}")
+
+    def wait_for_any(self, text: str, times: int = 1, seconds: float = 120) -> None:
+        """Read until `text` stands there that many times, whatever else still comes.
+
+        Raises: TimeoutError: it does not come; the message holds the screen.
+        """
+        deadline = time.monotonic() + seconds
+        while self.text().count(text) < times:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{text!r} did not come; the screen:\n{self.text()}")
+            self._read(0.05)
+
+    def watch(self, seconds: float) -> None:
+        """Read what comes for a while."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            self._read(left)
 
     def wait_for_end(self, seconds: float = 60) -> int:
         """Read until the program has ended; its exit code."""
@@ -104,8 +133,9 @@ class Terminal:
 
     def _line(self, row: dict[int, Any]) -> Text:
         text = Text()
-        for x in range(self.screen.columns):
-            text.append(row[x].data, _style(row[x]))
+        cells = (row[x] for x in range(self.screen.columns))
+        for style, same in groupby(cells, key=_style):
+            text.append("".join(cell.data for cell in same), style)
         text.rstrip()
         return text
 
@@ -115,4 +145,9 @@ def _style(character: Any) -> Style:
     colour = None if name == "default" else COLOURS.get(name, name.replace("bright", "bright_"))
     if colour and len(colour) == 6 and all(c in "0123456789abcdef" for c in colour):
         colour = f"#{colour}"
-    return Style(color=colour, bold=character.bold, italic=character.italics)
+    return Style(
+        color=colour,
+        bold=character.bold,
+        italic=character.italics,
+        strike=character.strikethrough,
+    )

@@ -60,6 +60,7 @@ def test_every_import_is_the_standard_library_or_a_declared_dependency() -> None
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     declared = {re.split(r"[^\w-]", line)[0] for line in project["dependencies"]}
     declared |= {"tokenizers", "huggingface_hub", "pydantic_core"}  # parts of declared ones
+    declared |= {"markdown_it"}  # the parser that rich's Markdown renders from
     declared |= {"peft", "matplotlib"}  # the extra `bench`: what `chains bench` compares and draws
     declared |= {"pypdf"}  # the extra `pdf`
     declared |= {"opentelemetry"}  # the extra `otel`

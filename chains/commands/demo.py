@@ -36,11 +36,12 @@ def demo(
     folders: FoldersOption = None,
 ) -> None:
     """Chat with the base model while intrinsics judge each turn on its own KV cache."""
-    from intrinsics.checkpoint import DEFAULT_NAME
-
-    from ..console import Session, Settings  # prompt_toolkit's 0.3 s, only where it is needed
-
     tolerate_foreign_text()
+    engine = load_engine(model, folders)
+    from intrinsics.checkpoint import DEFAULT_NAME  # torch, which is loaded by now
+
+    from ..console import Session, Settings  # as above
+
     settings = Settings(
         state=state_directory(),
         chain=chain,
@@ -48,7 +49,7 @@ def demo(
         tour=tour,
         model_name=Path(model).name if model else DEFAULT_NAME,
     )
-    Session(load_engine(model, folders), settings, sys.stdin, sys.stdout).talk()
+    Session(engine, settings, sys.stdin, sys.stdout).talk()
 
 
 def state_directory() -> Path:

@@ -21,7 +21,8 @@ from ..errors import ChainRunError, InputError
 from ..inputs import RunInput, typed_inputs
 from ..recorder import Recorder, recorded
 from ..render import DIM, Costs, badges, figures, in_words
-from ..screen import RunView, Screen
+from ..runview import RunView
+from ..screen import Screen, ticking
 from ..store import Store
 from ..tracing.log import to_line
 from .common import (
@@ -161,9 +162,9 @@ def play(
 
 async def _show(run: Run, chain: Chain, catalogue: Catalogue) -> None:
     screen = Screen(sys.stdout)
-    view = RunView(screen, chain.model, catalogue)
+    view = RunView(screen, chain, catalogue)
     try:
-        async with aclosing(run.events()) as stream:
+        async with ticking(screen), aclosing(run.events()) as stream:
             async for event in stream:
                 view.show(event)
                 if event.event == "run_waiting":
@@ -172,7 +173,7 @@ async def _show(run: Run, chain: Chain, catalogue: Catalogue) -> None:
                         markup=False,
                     )
     finally:
-        screen.idle()  # an error is told below the run, not inside the spinner
+        view.stop()  # an error is told below the run
 
 
 async def _print_events(events: AsyncGenerator[Event, None]) -> None:

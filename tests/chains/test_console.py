@@ -63,7 +63,7 @@ def test_a_conversation_with_documents_and_commands(tmp_path: Path, notes: Path)
     terminal.enter("/docs nowhere.txt")
     terminal.wait_for("nowhere.txt: there is no such file")
     terminal.enter("/dosc x")
-    terminal.wait_for("unknown command /dosc")
+    terminal.wait_for("unknown command '/dosc'; did you mean '/docs'?")
     assert all(len(line.plain) <= 80 for line in terminal.lines())
     terminal.enter("/quit")
     assert terminal.wait_for_end() == 0

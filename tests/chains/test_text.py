@@ -14,7 +14,8 @@ from chains.commands.run import to_dict
 from chains.events import NodeFinished, VerdictReached
 from chains.loader import read
 from chains.render import ASCII, badges, in_words
-from chains.screen import RunView, Screen
+from chains.runview import RunView
+from chains.screen import Screen
 from chains.trace import trace_table
 from conftest import tiny_engine, write_intrinsic
 from intrinsics.catalogue import Catalogue
@@ -120,7 +121,7 @@ def test_a_template_that_reads_a_label_of_a_text_is_refused_at_load(engine: Engi
 def test_a_run_shows_the_text_without_a_probability(engine: Engine, plain: bool) -> None:
     chain = chain_of(SEARCH, engine)
     out = io.StringIO()
-    view = RunView(Screen(out, plain=plain), chain.model, engine.catalogue)
+    view = RunView(Screen(out, plain=plain), chain, engine.catalogue)
     for event in events_of(chain, engine):
         view.show(event)  # type: ignore[arg-type]
     line = next(line for line in out.getvalue().splitlines() if "rewrite" in line)

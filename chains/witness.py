@@ -1,0 +1,20 @@
+"""An engine that keeps the verdicts it gave: events tell what was found, these say why."""
+
+from __future__ import annotations
+
+from intrinsics.engine import Engine
+from intrinsics.fanout import FanOut
+from intrinsics.job import Steps
+
+
+class Witness(Engine):
+    """The same engine under a second name, for one run. `found` grows with each fan-out."""
+
+    def __init__(self, engine: Engine) -> None:
+        vars(self).update(vars(engine))  # model, adapters and queue are shared, not copied
+        self.found: list[FanOut] = []
+
+    def _proved(self, steps: Steps[FanOut]) -> Steps[FanOut]:
+        found = yield from super()._proved(steps)
+        self.found.append(found)
+        return found
