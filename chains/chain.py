@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -19,7 +19,7 @@ from .errors import ChainDefinitionError, InputError
 from .functions import Callables, allowed
 from .inputs import RunInput
 from .loader import read
-from .model import END, START, ChainModel, Edge
+from .model import END, START, BestOf, ChainModel, Edge, Turn
 from .places import Places
 from .plan import Plan
 
@@ -49,8 +49,8 @@ class Chain:
         """
         self.model = model
         self.functions: Callables = functions or {}
-        self._places, self._catalogue = places, catalogue
-        faults = faults_of(model, places, catalogue or Catalogue(), functions)
+        self._places, self.catalogue = places, catalogue or Catalogue()
+        faults = faults_of(model, places, self.catalogue, functions)
         if faults:
             raise ChainDefinitionError(faults)
 
@@ -115,7 +115,35 @@ class Chain:
             "budget": None,
         }
         model = self.model.model_copy(update=kept)
-        return Chain(model, self._places, self._catalogue, self.functions)
+        return Chain(model, self._places, self.catalogue, self.functions)
+
+    def with_prompts(self, prompts: Mapping[str, str]) -> Chain:
+        """The same chain with other prompts of turns, by the names of their nodes.
+
+        Raises: InputError: no such node, or one without a turn; ChainDefinitionError: a fault in
+        a prompt.
+        """
+        nodes = dict(self.model.nodes)
+        for name, text in prompts.items():
+            node = nodes.get(name)
+            if node is None:
+                raise InputError(f"{self.name}: {unknown('node', name, nodes)}")
+            edited: dict[str, Any]
+            match node:
+                case Turn():
+                    edited = {"prompt": text}
+                case BestOf():
+                    edited = {"turn": node.turn.model_copy(update={"prompt": text})}
+                case _:
+                    raise InputError(
+                        f"{self.name}: {name} is a {node.kind} node, which has no prompt; a turn "
+                        "and best_of have one"
+                    )
+            if not text.strip():
+                raise InputError(f"{self.name}: the prompt of {name} is empty; give it text")
+            nodes[name] = node.model_copy(update=edited)
+        model = self.model.model_copy(update={"nodes": nodes})
+        return Chain(model, self._places, self.catalogue, self.functions)
 
     def mermaid(self) -> str:
         """A drawing in Mermaid's syntax."""

@@ -27,6 +27,7 @@ from .commands import (
     interchange,
     intrinsics,
     learn,
+    replay,
     resume,
     retrieve,
     run,
@@ -77,7 +78,7 @@ def _root(
 
 
 for module in (
-    *(demo, run, test, resume, runs, trace, files, retrieve, intrinsics),
+    *(demo, run, test, resume, replay, runs, trace, files, retrieve, intrinsics),
     *(learn, calibrate, evaluate, interchange, bench),
 ):
     module.register(app)

@@ -51,6 +51,15 @@ class Call:
         self._returns = return_type(call)
         self._adapter: TypeAdapter[Any] = TypeAdapter(self._returns)
 
+    def read(self, text: str) -> Any:
+        """What it might have returned, written as JSON. Raises: ValueError: it would not."""
+        try:
+            value = self._adapter.validate_json(text, strict=True)
+        except ValidationError as error:
+            why = error.errors()[0]["msg"]
+            raise ValueError(f"{self.name} never returns {text}: {why}") from None
+        return self.checked(value)
+
     def checked(self, value: Any) -> Any:
         """What it returned, as plain JSON values. Raises: ChainRunError: not what it says."""
         adapter = self._adapter
