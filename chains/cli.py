@@ -21,6 +21,7 @@ from intrinsics.errors import (
 from .commands import (
     bench,
     calibrate,
+    convert,
     demo,
     evaluate,
     files,
@@ -78,7 +79,7 @@ def _root(
 
 
 for module in (
-    *(demo, run, test, resume, replay, runs, trace, files, retrieve, intrinsics),
+    *(demo, run, test, resume, replay, runs, trace, files, convert, retrieve, intrinsics),
     *(learn, calibrate, evaluate, interchange, bench),
 ):
     module.register(app)
