@@ -313,8 +313,13 @@ def source_of(store: Store, run_id: str) -> str | None:
     info = first = store.run(run_id)
     while first.parent is not None:
         first = store.run(first.parent)
+    return None if info.chain_hash != first.chain_hash else began_from(store, run_id)
+
+
+def began_from(store: Store, run_id: str) -> str | None:
+    """The file that a run, or the one that it was forked from, began with. Raises: UnknownRun."""
     records = store.records(run_id)
-    if info.chain_hash != first.chain_hash or not records or records[0].kind != STARTED:
+    if not records or records[0].kind != STARTED:
         return None
     source: str | None = records[0].payload["source"]
     return source

@@ -15,7 +15,7 @@ from intrinsics.located import unknown
 from ..chain import Chain
 from ..dsl import Definition
 from ..errors import ChainError, InputError, OutputError
-from .common import FoldersOption
+from .common import AllowOption, FoldersOption
 
 
 def register(app: typer.Typer) -> None:
@@ -39,6 +39,7 @@ def convert(
         typer.Option("-o", "--out", metavar="FILE", help="Where to write it. [default: stdout]"),
     ] = None,
     folders: FoldersOption = None,
+    allow: AllowOption = None,
 ) -> None:
     """Write a chain in its other spelling: YAML as Python, Python as YAML. Nothing is lost.
 
@@ -53,7 +54,8 @@ def convert(
     else:
         from ..source import to_python  # which YAML does not need
 
-        text = to_python(Chain.load(source, catalogue=catalogue, functions=None).model)
+        chain = Chain.load(source, catalogue=catalogue, functions=None, allow=allow or ())
+        text = to_python(chain.model)
     if out is None:
         typer.echo(text, nl=False)
         return

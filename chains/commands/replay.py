@@ -13,6 +13,7 @@ from intrinsics.catalogue import Catalogue
 from ..replay import replayed
 from ..store import Store
 from .common import (
+    AllowOption,
     FoldersOption,
     FunctionsOption,
     JsonOption,
@@ -56,6 +57,7 @@ def replay(
     model: ModelOption = None,
     folders: FoldersOption = None,
     functions: FunctionsOption = None,
+    allow: AllowOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run a recorded run again from a node on, with state or prompts edited.
@@ -66,7 +68,7 @@ def replay(
     given, texts = dict(_values(values or ())), dict(_pairs(prompts or (), "--prompt", "NODE=TEXT"))
     calls, catalogue = functions_of(functions or ()), Catalogue(folders or ())
     with Store.open(record, create=False) as store:
-        loaded = chain_of(store, run, chain, catalogue, calls, again=True)
+        loaded = chain_of(store, run, chain, catalogue, calls, allow or (), again=True)
         engine = ready(loaded, model, folders)
         with replayed(
             store, run, loaded, node, values=given, prompts=texts, force=force

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,11 +11,19 @@ import typer
 from intrinsics.catalogue import Catalogue
 
 from ..chain import Chain
+from ..files import Files
 from ..functions import allowed
 from ..loader import read
-from ..recorder import resumed, source_of
+from ..recorder import began_from, resumed, source_of
 from ..store import Store
-from .common import FoldersOption, FunctionsOption, JsonOption, ModelOption, functions_of
+from .common import (
+    AllowOption,
+    FoldersOption,
+    FunctionsOption,
+    JsonOption,
+    ModelOption,
+    functions_of,
+)
 from .run import play, ready
 from .runs import RecordOption, RunArgument
 
@@ -49,6 +57,7 @@ def resume(
     model: ModelOption = None,
     folders: FoldersOption = None,
     functions: FunctionsOption = None,
+    allow: AllowOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Go on with a recorded run: what was done is not done again.
@@ -58,7 +67,7 @@ def resume(
     """
     calls, catalogue = functions_of(functions or ()), Catalogue(folders or ())
     with Store.open(record, create=False) as store:
-        loaded = chain_of(store, run, chain, catalogue, calls)
+        loaded = chain_of(store, run, chain, catalogue, calls, allow or ())
         engine = ready(loaded, model, folders)
         with resumed(store, run, loaded, force=force) as recorder:
             if answer is not None:
@@ -72,6 +81,7 @@ def chain_of(
     named: str | None,
     catalogue: Catalogue,
     calls: list[Callable[..., Any]],
+    allow: Sequence[Path],
     *,
     again: bool = False,
 ) -> Chain:
@@ -82,6 +92,8 @@ def chain_of(
     source = named or source_of(store, run)
     ended = not again and store.run(run).status in ("finished", "stopped")
     if not ended and source is not None and (named or Path(source).is_file()):
-        return Chain.load(source, catalogue=catalogue, functions=calls)
-    model, places = read(store.definition(run).chain_yaml, f"run {run}")
-    return Chain(model, places, catalogue, None if ended else allowed(calls))
+        return Chain.load(source, catalogue=catalogue, functions=calls, allow=allow)
+    began = began_from(store, run)
+    files = Files(Path.cwd() if began is None else Path(began).parent, tuple(allow))
+    model, places = read(store.definition(run).chain_yaml, f"run {run}", files)
+    return Chain(model, places, catalogue, None if ended else allowed(calls), files)

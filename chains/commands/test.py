@@ -12,6 +12,7 @@ from rich.text import Text
 from intrinsics.catalogue import Catalogue
 
 from .common import (
+    AllowOption,
     FoldersOption,
     FunctionsOption,
     JsonOption,
@@ -40,6 +41,7 @@ def test(
     model: ModelOption = None,
     folders: FoldersOption = None,
     functions: FunctionsOption = None,
+    allow: AllowOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run the cases of chains: scripted ones without a model, the others on it.
@@ -50,7 +52,7 @@ def test(
 
     calls = functions_of(functions or ())
     catalogue = Catalogue(folders or ())
-    loaded = [Cases.load(file, catalogue, calls) for file in files]
+    loaded = [Cases.load(file, catalogue, calls, allow or ()) for file in files]
     needed = any(one.needs_model for one in loaded)
     engine = load_engine(model, folders) if needed else None
     told = [_run(one, engine, shown=not as_json) for one in loaded]

@@ -16,7 +16,7 @@ from ..events import Event
 from ..model import ChainModel
 from ..tracing import log
 from ..tracing import record as recorded
-from .common import FoldersOption
+from .common import AllowOption, FoldersOption
 from .runs import opened
 
 
@@ -46,11 +46,12 @@ def trace(
         typer.Option("--record", metavar="DB", help="The file in which the run is recorded."),
     ] = None,
     folders: FoldersOption = None,
+    allow: AllowOption = None,
 ) -> None:
     """Write a run as one page: path, timeline, verdicts, tokens, prompts. It needs no network."""
     from ..tracing import page  # jinja2, which few commands need
 
-    events, model = _told(run, chain, record, folders)
+    events, model = _told(run, chain, record, folders, allow)
     text = page.render(events, model)
     try:
         html.write_text(text, encoding="utf-8")
@@ -59,7 +60,11 @@ def trace(
 
 
 def _told(
-    run: str, chain: str | None, record: Path | None, folders: list[Path] | None
+    run: str,
+    chain: str | None,
+    record: Path | None,
+    folders: list[Path] | None,
+    allow: list[Path] | None,
 ) -> tuple[list[Event], ChainModel]:
     """The events and the chain. Raises: InputError, StoreError."""
     if record is not None:
@@ -71,8 +76,9 @@ def _told(
         raise InputError(
             f"{run}: name the chain whose events these are by --chain, or give --record"
         )
-    model = Chain.load(chain, catalogue=Catalogue(folders or ()), functions=None).model
-    return log.read(_lines(run), "stdin" if run == "-" else run), model
+    catalogue = Catalogue(folders or ())
+    loaded = Chain.load(chain, catalogue=catalogue, functions=None, allow=allow or ())
+    return log.read(_lines(run), "stdin" if run == "-" else run), loaded.model
 
 
 def _lines(file: str) -> list[str]:
