@@ -18,7 +18,7 @@ from intrinsics.spec import Definition
 from ..errors import ScriptError
 from ..talk import PlainOpener, PlainTalk
 from ..written import Answer, distribution, value_of
-from .played import PlayedFanOut, PlayedGeneration, PlayedJob, PlayedVerdict
+from .played import PlayedFanOut, PlayedGeneration, PlayedJob, PlayedModel, PlayedVerdict
 
 
 class Script:
@@ -42,6 +42,7 @@ class Script:
         """Prepare it. Raises: ScriptError, RequestError: an intrinsic or a value there can't be."""
         self.catalogue = catalogue or Catalogue()
         self.chat = None  # nothing is read by tokens
+        self.model = PlayedModel()
         self._turns = _Lines("turn", turns)
         self._verdicts: dict[str, _Lines] = {}
         for name, given in (verdicts or {}).items():
