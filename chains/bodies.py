@@ -98,10 +98,13 @@ class Values:
 
 
 class NodeReader:
-    """Reads nodes; `chain` reads a sub-chain, from its place and what stands there."""
+    """Reads nodes; `chain` reads a sub-chain, from its place and what stands there.
 
-    def __init__(self, values: Values, chain: ReadChain) -> None:
-        self.values, self._chain = values, chain
+    `folder` reads the name of a folder, in the same way.
+    """
+
+    def __init__(self, values: Values, chain: ReadChain, folder: Callable[[Loc, Any], Any]) -> None:
+        self.values, self._chain, self._folder = values, chain, folder
 
     def node(self, loc: Loc, value: Any) -> Node | None:
         """`{kind: values}`, maybe with limits beside the kind; or the kind alone."""
@@ -166,6 +169,8 @@ class NodeReader:
                 return self.values.built(KINDS["turn"], loc, spec)
             case ("map", "over") | ("best_of", "by"):
                 return self.values.ref(loc, value)
+            case "retrieve", "folder":
+                return self._folder(loc, value)
             case "subchain", "of":
                 short = not self._is_long("subchain", self.values.source.at(loc[:-1]))
                 return self._chain(loc[:-1] if short else loc, value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -16,10 +16,11 @@ from . import drawing
 from .checking import faults_of
 from .dumper import to_yaml
 from .errors import ChainDefinitionError, InputError
+from .files import Files
 from .functions import Callables, allowed
 from .inputs import RunInput
 from .loader import read
-from .model import END, START, ChainModel, Edge
+from .model import END, START, BestOf, ChainModel, Edge, Turn
 from .places import Places
 from .plan import Plan
 
@@ -41,23 +42,24 @@ class Chain:
         places: Places,
         catalogue: Catalogue | None = None,
         functions: Callables | None = MappingProxyType({}),
+        files: Files | None = None,
     ) -> None:
         """Check a model. Raises: ChainDefinitionError: with every fault, each at its place.
 
         `functions` are those it may call, by name; None leaves calls unchecked, and a run of one
-        fails.
+        fails. `files` are those it may read; without them any.
         """
-        self.model = model
+        self.model, self.files = model, files or Files()
         self.functions: Callables = functions or {}
-        self._places, self._catalogue = places, catalogue
-        faults = faults_of(model, places, catalogue or Catalogue(), functions)
+        self._places, self.catalogue = places, catalogue or Catalogue()
+        faults = faults_of(model, places, self.catalogue, functions)
         if faults:
             raise ChainDefinitionError(faults)
 
     @cached_property
     def plan(self) -> Plan:
         """The model made ready for runs."""
-        return Plan(self.model, self.functions)
+        return Plan(self.model, self.functions, self.files)
 
     @staticmethod
     def load(
@@ -65,11 +67,13 @@ class Chain:
         *,
         catalogue: Catalogue | None = None,
         functions: Iterable[Callable[..., Any]] | None = (),
+        allow: Iterable[Path | str] = (),
     ) -> Chain:
         """Read a YAML file, or a shipped chain by its name.
 
         `functions` are all that the file may call; None lets it name any, unchecked, for a chain
-        that is only looked at. Nothing in it is run by reading it.
+        that is only looked at. Nothing in it is run by reading it. What it names (sub-chains, and
+        folders to retrieve from) lies under its folder, or in a folder of `allow`.
         Raises: ChainDefinitionError: it is wrong; InputError: there is no such file or name.
         """
         path = find(source)
@@ -77,9 +81,10 @@ class Chain:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{path}: cannot be read as UTF-8 text ({error})") from error
-        model, places = read(text, str(path))
+        files = Files(path.absolute().parent, tuple(map(Path, allow)))
+        model, places = read(text, str(path), files)
         calls = None if functions is None else allowed(functions)
-        return Chain(model, places, catalogue, calls)
+        return Chain(model, places, catalogue, calls, files)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Chain) and self.model == other.model
@@ -115,7 +120,35 @@ class Chain:
             "budget": None,
         }
         model = self.model.model_copy(update=kept)
-        return Chain(model, self._places, self._catalogue, self.functions)
+        return Chain(model, self._places, self.catalogue, self.functions, self.files)
+
+    def with_prompts(self, prompts: Mapping[str, str]) -> Chain:
+        """The same chain with other prompts of turns, by the names of their nodes.
+
+        Raises: InputError: no such node, or one without a turn; ChainDefinitionError: a fault in
+        a prompt.
+        """
+        nodes = dict(self.model.nodes)
+        for name, text in prompts.items():
+            node = nodes.get(name)
+            if node is None:
+                raise InputError(f"{self.name}: {unknown('node', name, nodes)}")
+            edited: dict[str, Any]
+            match node:
+                case Turn():
+                    edited = {"prompt": text}
+                case BestOf():
+                    edited = {"turn": node.turn.model_copy(update={"prompt": text})}
+                case _:
+                    raise InputError(
+                        f"{self.name}: {name} is a {node.kind} node, which has no prompt; a turn "
+                        "and best_of have one"
+                    )
+            if not text.strip():
+                raise InputError(f"{self.name}: the prompt of {name} is empty; give it text")
+            nodes[name] = node.model_copy(update=edited)
+        model = self.model.model_copy(update={"nodes": nodes})
+        return Chain(model, self._places, self.catalogue, self.functions, self.files)
 
     def mermaid(self) -> str:
         """A drawing in Mermaid's syntax."""

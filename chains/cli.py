@@ -21,12 +21,14 @@ from intrinsics.errors import (
 from .commands import (
     bench,
     calibrate,
+    convert,
     demo,
     evaluate,
     files,
     interchange,
     intrinsics,
     learn,
+    replay,
     resume,
     retrieve,
     run,
@@ -77,7 +79,7 @@ def _root(
 
 
 for module in (
-    *(demo, run, test, resume, runs, trace, files, retrieve, intrinsics),
+    *(demo, run, test, resume, replay, runs, trace, files, convert, retrieve, intrinsics),
     *(learn, calibrate, evaluate, interchange, bench),
 ):
     module.register(app)

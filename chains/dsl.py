@@ -103,7 +103,7 @@ def ask(question: str) -> Node:
     return _node(Ask, question=question)
 
 
-def function(call: Callable[..., Any], **arguments: Operand) -> Node:
+def function(call: Callable[..., Any], /, **arguments: Operand) -> Node:
     """A typed module-level Python function is called, sync or async."""
     return Node(None, caller(), call, arguments)
 
@@ -146,7 +146,7 @@ def best_of(n: int, candidate: Node, *, judge: Node, by: Value | None = None) ->
     return Node(None, caller(), build=build, inside={("turn",): candidate, ("judge",): judge})
 
 
-def subchain(of: type[Definition] | Chain, **arguments: Operand) -> Node:
+def subchain(of: type[Definition] | Chain, /, **arguments: Operand) -> Node:
     """A whole chain as a node; `arguments` are its inputs."""
     if isinstance(of, Chain):
         return Node(SubChain(of=of.model), caller(), arguments=arguments)
@@ -185,7 +185,11 @@ def _words(error: Mapping[str, Any], kind: type[BaseModel]) -> str:
     return f"{name}: {error['msg']}; it is {error['input']!r}"
 
 
-_SETTINGS = ("name", "system", "description", "version", "inputs", "output", "budget")
+SETTINGS = (
+    *("name", "system", "description", "version", "inputs", "output", "budget", "flow"),
+    *("chain", "nodes", "model"),
+)
+"""What a definition has beside its nodes: no node can be named so."""
 
 
 class Definition:
@@ -197,6 +201,13 @@ class Definition:
     """
 
     flow: ClassVar[Iterable[Path]]
+
+    def __init_subclass__(cls) -> None:
+        """Raises: ChainDefinitionError: a node has a name that a definition uses itself."""
+        for name, node in vars(cls).items():
+            if isinstance(node, Node) and name in SETTINGS:
+                message = f"{name!r} is a setting of the chain; name the node otherwise"
+                raise ChainDefinitionError([node.place.fault(message)])
 
     @classmethod
     def chain(cls, catalogue: Catalogue | None = None) -> Chain:
@@ -214,10 +225,6 @@ class Definition:
     def model(cls) -> tuple[ChainModel, Places]:
         """The chain as data, and where its parts stand. Raises: ChainDefinitionError."""
         nodes = cls.nodes()
-        taken = [node for name, node in nodes.items() if name in _SETTINGS]
-        if taken:
-            message = f"{taken[0].name!r} is a setting of the chain; name the node otherwise"
-            raise ChainDefinitionError([taken[0].place.fault(message)])
         arrows = [arrow for path in cls.flow for arrow in path.arrows]
         if not arrows:
             message = f"the flow of {cls.__name__} is empty; begin it with START >> ..."
@@ -236,7 +243,7 @@ class Definition:
         inputs = getattr(cls, "inputs", {})
         budget: Budget | None = getattr(cls, "budget", None)
         model = ChainModel(
-            name=getattr(cls, "name", _snake(cls.__name__)),
+            name=getattr(cls, "name", snake(cls.__name__)),
             version=getattr(cls, "version", 1),
             description=getattr(cls, "description", None),
             system=getattr(cls, "system", None),
@@ -273,5 +280,6 @@ def _input(spec: Any) -> Field_:
     return Field_.model_validate({"type": names.get(kind, kind), "default": default})
 
 
-def _snake(name: str) -> str:
+def snake(name: str) -> str:
+    """A class's name as that of its chain: `GuardedChat` is `guarded_chat`."""
     return "".join(f"_{c.lower()}" if c.isupper() and i else c.lower() for i, c in enumerate(name))

@@ -23,6 +23,14 @@ OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
+_TURNED: Mapping[Operator, Operator] = {
+    "==": "==",
+    "!=": "!=",
+    "<": ">",
+    "<=": ">=",
+    ">": "<",
+    ">=": "<=",
+}
 
 
 @dataclass(frozen=True)
@@ -67,12 +75,20 @@ class Ref:
 
 @dataclass(frozen=True)
 class Compare:
-    """A comparison of two operands."""
+    """A comparison of two operands; `0.5 < x` is `x > 0.5`, as Python itself turns it round."""
 
     left: Operand
     operator: Operator
     right: Operand
     at: int = field(default=0, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """The name stands on the left. Changes: a literal that stood there."""
+        if isinstance(self.left, Constant) and isinstance(self.right, Ref):
+            sides = self.right, self.left
+            object.__setattr__(self, "left", sides[0])
+            object.__setattr__(self, "right", sides[1])
+            object.__setattr__(self, "operator", _TURNED[self.operator])
 
     def __str__(self) -> str:
         return f"{self.left} {self.operator} {self.right}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,6 +14,7 @@ from intrinsics.located import Loc, parse, unknown
 
 from .bodies import EDGE_KEYS, NodeReader, Values
 from .errors import ChainDefinitionError, InputError
+from .files import Files
 from .model import ERRORS, Budget, ChainModel, Edge, Field_, RunBudget
 from .places import EdgePlace, YamlPlaces
 
@@ -24,21 +25,24 @@ _KEYS = (
 _EDGE = re.compile(r"\s*(\S+)\s*->\s*(\S+)\s*")
 
 
-def read(text: str, file: str) -> tuple[ChainModel, YamlPlaces]:
+def read(text: str, file: str, files: Files | None = None) -> tuple[ChainModel, YamlPlaces]:
     """The model that a YAML text spells. Raises: ChainDefinitionError: with every fault found.
 
-    A sub-chain may be named by its file, relative to this one; it is read with it.
+    A sub-chain may be named by its file, relative to this one; it is read with it. `files` are
+    those that the chain may name; without them any.
     """
-    return _read(text, file, ())
+    return _read(text, file, files or Files(), ())
 
 
-def _read(text: str, file: str, within: tuple[Path, ...]) -> tuple[ChainModel, YamlPlaces]:
+def _read(
+    text: str, file: str, files: Files, within: tuple[Path, ...]
+) -> tuple[ChainModel, YamlPlaces]:
     """`within` are the files that this one is a part of, itself included."""
     try:
         source = parse(text, file)
     except DefinitionError as error:
         raise ChainDefinitionError(error.faults) from None
-    reader = _Reader(Values(source), (), within or (Path(file).absolute(),))
+    reader = _Reader(Values(source), (), files, within or (Path(file).absolute(),))
     model = reader.model()
     if reader.values.faults or model is None:
         raise ChainDefinitionError(reader.values.faults)
@@ -48,11 +52,11 @@ def _read(text: str, file: str, within: tuple[Path, ...]) -> tuple[ChainModel, Y
 class _Reader:
     """Reads the chain that stands at `prefix` in a file."""
 
-    def __init__(self, values: Values, prefix: Loc, within: tuple[Path, ...]) -> None:
-        self.values, self.prefix, self.within = values, prefix, within
+    def __init__(self, values: Values, prefix: Loc, files: Files, within: tuple[Path, ...]) -> None:
+        self.values, self.prefix, self.files, self.within = values, prefix, files, within
         self.edges: list[EdgePlace] = []
         self.subs: dict[Loc, YamlPlaces] = {}
-        self.nodes = NodeReader(values, self._sub)
+        self.nodes = NodeReader(values, self._sub, self._folder)
 
     def places(self) -> YamlPlaces:
         """Where everything stands that was read."""
@@ -115,21 +119,20 @@ class _Reader:
         place = loc if loc[-1] != "of" else loc[:-1]
         at = place[len(self.prefix) :]
         if not isinstance(value, str):
-            reader = _Reader(self.values, loc, self.within)
+            reader = _Reader(self.values, loc, self.files, self.within)
             model = reader.model()
             self.subs[at] = reader.places()
             return model
-        from .chain import find  # which reads by this module
-
-        near = self.within[-1].parent / value
         try:
-            path = near if near.is_file() else find(value)
+            path = self._file(value)
             if path.absolute() in self.within:
                 line = " -> ".join(one.name for one in (*self.within, path))
                 self.values.fault(loc, f"a chain can't contain itself: {line}")
                 return None
             text = path.read_text(encoding="utf-8")
-            model, self.subs[at] = _read(text, str(path), (*self.within, path.absolute()))
+            model, self.subs[at] = _read(
+                text, str(path), self.files, (*self.within, path.absolute())
+            )
         except (InputError, OSError, UnicodeDecodeError) as error:
             self.values.fault(loc, str(error))
             return None
@@ -137,6 +140,32 @@ class _Reader:
             self.values.faults += error.faults
             return None
         return model
+
+    def _file(self, value: str) -> Path:
+        """The file of a sub-chain: beside this one, or one that comes along. Raises: InputError."""
+        from .chain import find, shipped  # which reads by this module
+
+        near = self.within[-1].parent / value
+        if value in shipped() and not near.is_file():
+            return find(value)
+        self.files.find(value, self._below())
+        path = near if near.is_file() else find(value)
+        self.files.find(str(path.absolute()))
+        return path
+
+    def _below(self) -> str:
+        """The folder of the file that is read, relative to that of the chain."""
+        return self.files.relative(self.within[-1].parent)
+
+    def _folder(self, loc: Loc, value: Any) -> Any:
+        """A folder that is read, relative to the file that the chain is read from."""
+        try:
+            self.files.find(str(value), self._below())
+        except InputError as error:
+            self.values.fault(loc, str(error))
+        if len(self.within) == 1 or not isinstance(value, str) or Path(value).is_absolute():
+            return value
+        return (PurePath(self._below()) / value).as_posix()
 
     def _flow(self, items: Any) -> tuple[Edge, ...]:
         if not isinstance(items, list) or not items:

@@ -15,6 +15,7 @@ from intrinsics.template import Template
 
 from .errors import ChainRunError
 from .expression import Tree
+from .files import Files
 from .functions import Callables, return_type
 from .fuse import fused_with
 from .graph import Graph, undone_by
@@ -51,6 +52,15 @@ class Call:
         self._returns = return_type(call)
         self._adapter: TypeAdapter[Any] = TypeAdapter(self._returns)
 
+    def read(self, text: str) -> Any:
+        """What it might have returned, written as JSON. Raises: ValueError: it would not."""
+        try:
+            value = self._adapter.validate_json(text, strict=True)
+        except ValidationError as error:
+            why = error.errors()[0]["msg"]
+            raise ValueError(f"{self.name} never returns {text}: {why}") from None
+        return self.checked(value)
+
     def checked(self, value: Any) -> Any:
         """What it returned, as plain JSON values. Raises: ChainRunError: not what it says."""
         adapter = self._adapter
@@ -67,8 +77,8 @@ class Call:
 class Plan:
     """The nodes' exits, functions and templates; built once for all runs of a chain."""
 
-    def __init__(self, model: ChainModel, functions: Callables) -> None:
-        self.model, self._functions = model, functions
+    def __init__(self, model: ChainModel, functions: Callables, files: Files) -> None:
+        self.model, self._functions, self.files = model, functions, files
         self.exits: dict[str, list[Exit]] = {name: [] for name in (START, *model.nodes)}
         self.failing: dict[str, list[Exit]] = {name: [] for name in model.nodes}
         graph, bounded = Graph(model.hops()), any(edge.at_most for edge in model.flow)
@@ -118,5 +128,5 @@ class Plan:
     def inner(self, model: ChainModel) -> Plan:
         """The plan of a sub-chain; `model` is a part of this plan's."""
         if id(model) not in self._inner:
-            self._inner[id(model)] = Plan(model, self._functions)
+            self._inner[id(model)] = Plan(model, self._functions, self.files)
         return self._inner[id(model)]

@@ -1,7 +1,8 @@
 """A run that is recorded: what its nodes left goes into the store, and is taken from there again.
 
 Resuming is running again: the same loop takes the same ways, but a node that has finished is
-recalled, with the very tokens it said, and nothing of it is repeated.
+recalled, with the very tokens it said, and nothing of it is repeated. What was told on the way to a
+record stands in it as `events`, those of tokens apart, so that the record tells the whole run.
 """
 
 from __future__ import annotations
@@ -9,55 +10,65 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
-from intrinsics.ledger import Ledger
 from intrinsics.messages import Document, Message, Said
 
+from . import events as ev
+from .entries import (
+    CHANGED,
+    CUT,
+    FAILED,
+    FINISHED,
+    REPLAYED,
+    RUN_FAILED,
+    RUN_FINISHED,
+    STARTED,
+    Recalled,
+    key_of,
+    outcome_of,
+    plain,
+    short,
+    without_last_failure,
+)
 from .errors import ChainChanged, ChainRunError
 from .inputs import RunInput
 from .model import Turn
-from .store import ROOT, Entry, HeldRun, Record, Store, StoredMessage
+from .store import ANSWERED, ASKED, ROOT, Entry, HeldRun, Record, Store, StoredMessage
 
 if TYPE_CHECKING:
     from intrinsics.engine import Engine
 
     from .chain import Chain
     from .frame import Frame
-    from .steps import Outcome, Step
-
-STARTED, FINISHED, FAILED, CUT, CHANGED = "started", "node", "failed", "cut", "changed"
-RUN_FINISHED, RUN_FAILED = "finished", "run_failed"
-
-Key = tuple[str, str, int]
-"""The branch, the node and the attempt that a record is of."""
-
-
-class Recalled(NamedTuple):
-    """What a node left before: its outcome, or what it failed by (None: cut by the budget)."""
-
-    outcome: Outcome | None
-    failure: ChainRunError | None
-    elapsed: float
+    from .steps import Step
 
 
 class Recorder:
-    """Writes one run, which nobody else does meanwhile; `given` is its input."""
+    """Writes one run of `chain`, which nobody else does meanwhile; `given` is its input."""
 
-    def __init__(self, store: Store, held: HeldRun) -> None:
-        self.run_id, self._store, self._held = held.run_id, store, held
+    def __init__(self, store: Store, held: HeldRun, chain: Chain) -> None:
+        self.run_id, self._store, self._held, self.chain = held.run_id, store, held, chain
         info = store.run(held.run_id)
         self.given = RunInput.of(store.definition(held.run_id).input, f"run {held.run_id}")
         self.ended = info.status in ("finished", "stopped")
         records = store.records(held.run_id)
-        if info.status == "failed":
-            records = _without_last_failure(records)
-        self._asked = {_key(one): one.seq for one in records if one.kind == "asked"}
+        if info.status == "failed" or [one.kind for one in records[-1:]] == [RUN_FAILED]:
+            records = without_last_failure(records)
+        self._asked = {key_of(one): one.seq for one in records if one.kind == ASKED}
+        answers = (one.payload for one in records if one.kind == ANSWERED)
+        self._answers: dict[int, Any] = {one["ask"]: one["answer"] for one in answers}
         kinds = (FAILED, CUT, FINISHED)  # a node that finished in the end did not fail
-        self._known = {_key(r): r for kind in kinds for r in records if r.kind == kind}
+        self._known = {key_of(r): r for kind in kinds for r in records if r.kind == kind}
         self._started = next((one for one in records if one.kind == STARTED), None)
+        replays = [one for one in records if one.kind == REPLAYED]
+        self._edits = {key_of(one): one.payload for one in replays}
+        self._replayed = replays[-1].seq if replays else 0
+        self._told: list[ev.Event] = []
+        self._resumed = self._started is not None
+        self._unstored: tuple[StoredMessage, ...] = ()
         self._messages: dict[str, StoredMessage] = {}
         for record in reversed(records):  # the last knows all before it
             self._read(record.head)
@@ -77,11 +88,22 @@ class Recorder:
         payload: dict[str, JsonValue] = {"model": model, "source": source}
         self._held.append(Entry(STARTED, payload, messages=messages, head=frame.heads[-1]))
 
+    def hear(self, event: ev.Event) -> None:
+        """Keep an event for the next record of the chain's own nodes; texts are in that itself."""
+        own = isinstance(event, ev.NodeFinished) and not event.branch
+        if not own and not isinstance(event, ev.Token):
+            self._told.append(event)
+
     def recall(self, step: Step) -> Recalled | None:
         """What a step left before, if it was run; what it said is said. Changes: the frame."""
-        record = self._known.get((step.frame.path, step.name, step.attempt))
+        key = (step.frame.path, step.name, step.attempt)
+        if key in self._edits:
+            self._edit(step.frame, self._edits[key])
+        record = self._known.get(key)
         if record is None:
             return None
+        if not step.frame.path:
+            self._told.clear()  # it stands in the record
         told = record.payload
         if record.kind == CUT:
             return Recalled(None, None, told["elapsed"])
@@ -93,10 +115,11 @@ class Recorder:
         said = self._said(record)
         step.talk.repeat(said)
         step.frame.heads += self._line(record)
-        for name, one in told["ahead"].items():
-            step.frame.ahead[name] = _outcome(one)
+        if record.seq > self._replayed:  # what is replayed is judged again
+            for name, one in told["ahead"].items():
+                step.frame.ahead[name] = outcome_of(one)
         step.frame.ahead.pop(step.name, None)
-        return Recalled(_outcome(told), None, told["elapsed"])
+        return Recalled(outcome_of(told), None, told["elapsed"])
 
     def finished(self, step: Step, elapsed: float) -> None:
         """A node has finished. Raises: StoreError."""
@@ -110,10 +133,10 @@ class Recorder:
             if one.documents
         }
         payload = {
-            **_plain(outcome),
+            **plain(outcome),
             "kind": step.node.kind,
             # judged in this fan-out; alone they would come out the same but for rounding
-            "ahead": {name: _plain(frame.ahead[name]) for name in step.group},
+            "ahead": {name: plain(frame.ahead[name]) for name in step.group},
             "elapsed": elapsed,
             "said": len(said),
             "documents": documents,
@@ -145,6 +168,8 @@ class Recorder:
         seq = self._asked.get((step.frame.path, step.name, step.attempt))
         if seq is None:
             return None
+        if seq in self._answers:
+            return str(self._answers[seq])
         one = next(ask for ask in self._store.asks(self.run_id) if ask.seq == seq)
         if one.answered is None:
             if given is None:
@@ -152,17 +177,19 @@ class Recorder:
             one = self._store.answer(self.run_id, given, seq)
         if one.received is None:
             one = self._held.receive(seq)
-        return one.answer if isinstance(one.answer, str) else str(one.answer)
+        return str(one.answer)
 
-    def end(self, output: str, stopped: bool) -> None:
+    def end(self, output: str, ledger: dict[str, Any], elapsed: float, *, stopped: bool) -> None:
         """The run is at its end. Raises: StoreError."""
         if not self.ended:
-            entry = Entry(RUN_FINISHED, {"output": output})
+            payload = {"output": output, "ledger": ledger, "elapsed": elapsed, **self._heard()}
+            entry = Entry(RUN_FINISHED, payload, messages=self._unstored)
             self._held.append(entry, status="stopped" if stopped else "finished")
 
-    def give_up(self, failure: ChainRunError) -> None:
+    def give_up(self, failure: ChainRunError, elapsed: float) -> None:
         """The run has failed; resumed, it tries the last node again. Raises: StoreError."""
-        entry = Entry(RUN_FAILED, {"error": str(failure)}, node=failure.node or "")
+        payload = {"error": str(failure), "elapsed": elapsed, **self._heard()}
+        entry = Entry(RUN_FAILED, payload, node=failure.node or "")
         self._held.append(entry, status="failed")
 
     def _append(
@@ -174,7 +201,35 @@ class Recorder:
         head: str | None = None,
     ) -> None:
         place = (step.name, step.frame.path, step.attempt)
-        self._held.append(Entry(kind, payload, *place, messages, head))
+        if not step.frame.path:
+            payload |= self._heard()
+        self._held.append(Entry(kind, payload, *place, (*self._unstored, *messages), head))
+        self._unstored = ()
+
+    def _heard(self) -> dict[str, Any]:
+        """What was told since the last record; and that it is a later process which tells it."""
+        told, self._told = self._told, []
+        found: dict[str, Any] = {"events": [short(one) for one in told]}
+        if self._resumed:
+            found["resumed"], self._resumed = True, False
+        return found
+
+    def _edit(self, frame: Frame, payload: dict[str, Any]) -> None:
+        """What a replay sets as its node begins. Changes: the frame's state and conversation."""
+        for name, slot in payload["state"].items():
+            frame.state[name] = {**frame.state.get(name, {}), **slot}
+        said: dict[str, str] = payload["said"]
+        places = [i for i, hash_ in enumerate(frame.heads[1:]) if hash_ in said]
+        for place in reversed(places):
+            text, rest = said[frame.heads[place + 1]], frame.talk.since(place)
+            if len(rest) == 1:
+                frame.said = text
+            frame.talk.rewind(place)
+            frame.talk.add(rest[0].message.role, text)
+            frame.talk.repeat(rest[1:])
+        if places:
+            del frame.heads[places[0] + 1 :]
+            self._unstored += self._stored(frame)
 
     def _stored(self, frame: Frame) -> tuple[StoredMessage, ...]:
         """What a frame's conversation has that is not stored yet. Changes: the frame's heads."""
@@ -217,7 +272,7 @@ def recorded(store: Store, chain: Chain, given: RunInput) -> Iterator[Recorder]:
     seeds = {name: node.seed for name, node in turns.items()}
     run_id = store.create(chain.name, chain.to_yaml(), given.model_dump(mode="json"), seeds)
     with store.lease(run_id) as held:
-        yield Recorder(store, held)
+        yield Recorder(store, held, chain)
 
 
 @contextmanager
@@ -228,21 +283,41 @@ def resumed(store: Store, run_id: str, chain: Chain, *, force: bool = False) -> 
     still has that node.
     Raises: UnknownRun; RunIsHeld; ChainChanged: says in what; StoreError.
     """
-    before, now = store.definition(run_id).chain_yaml, chain.to_yaml()
     with store.lease(run_id) as held:
-        if before != now:
-            difference = changed(before, now)
-            if not force:
-                raise ChainChanged(
-                    f"run {run_id}: its chain has changed since; resume it with the chain as it "
-                    f"was, or force it:\n{difference}"
-                )
-            held.redefine(now, Entry(CHANGED, {"difference": difference}))
-        yield Recorder(store, held)
+        difference = difference_of(store, run_id, chain, force=force)
+        if difference:
+            held.redefine(chain.to_yaml(), Entry(CHANGED, {"difference": difference}))
+        yield Recorder(store, held, chain)
+
+
+def difference_of(store: Store, run_id: str, chain: Chain, *, force: bool = False) -> str:
+    """In what a chain differs from the one of a run; empty where it is the same.
+
+    Raises: UnknownRun; ChainChanged: it differs, and that is not to be forced.
+    """
+    before, now = store.definition(run_id).chain_yaml, chain.to_yaml()
+    difference = changed(before, now) if before != now else ""
+    if difference and not force:
+        raise ChainChanged(
+            f"run {run_id}: its chain has changed since; go on with the chain as it was, or force "
+            f"it:\n{difference}"
+        )
+    return difference
 
 
 def source_of(store: Store, run_id: str) -> str | None:
-    """The file that a run's chain was read from. Raises: UnknownRun."""
+    """The file that a run's chain was read from; None where a fork has a chain of its own.
+
+    Raises: UnknownRun.
+    """
+    info = first = store.run(run_id)
+    while first.parent is not None:
+        first = store.run(first.parent)
+    return None if info.chain_hash != first.chain_hash else began_from(store, run_id)
+
+
+def began_from(store: Store, run_id: str) -> str | None:
+    """The file that a run, or the one that it was forked from, began with. Raises: UnknownRun."""
     records = store.records(run_id)
     if not records or records[0].kind != STARTED:
         return None
@@ -256,33 +331,3 @@ def changed(before: str, now: str) -> str:
         before.splitlines(), now.splitlines(), "recorded", "now", n=1, lineterm=""
     )
     return "\n".join(lines)
-
-
-def _plain(outcome: Outcome) -> dict[str, Any]:
-    return {
-        "output": outcome.output,
-        "state": outcome.state,
-        "text": outcome.said,
-        "ledger": outcome.ledger.to_dict(),
-    }
-
-
-def _outcome(told: dict[str, Any]) -> Outcome:
-    from .steps import Outcome  # which know what a recorder is
-
-    return Outcome(told["state"], told["output"], Ledger(**told["ledger"]), told["text"])
-
-
-def _key(record: Record) -> Key:
-    return record.branch, record.node, record.attempt
-
-
-def _without_last_failure(records: list[Record]) -> list[Record]:
-    """The node that a run failed at is tried again: its last attempts, and those inside it."""
-    fatal = [one.node for one in records if one.kind == RUN_FAILED][-1:]
-    last = max((i for i, r in enumerate(records) if r.kind == FINISHED and not r.branch), default=0)
-    return [
-        record
-        for i, record in enumerate(records)
-        if i <= last or record.kind != FAILED or not (record.branch or record.node in fatal)
-    ]

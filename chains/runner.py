@@ -167,10 +167,12 @@ class Run:
             )
             async with aclosing(frame.flow()) as events:
                 async for event in events:
+                    if recorder is not None:
+                        recorder.hear(event)
                     yield event
             output = frame.output()
             if recorder is not None:
-                recorder.end(output, frame.stopped)
+                recorder.end(output, self.ledger(), self.now(), stopped=frame.stopped)
             finished = True
             yield ev.RunFinished(
                 **frame.stamp(), output=output, ledger=self.ledger(), stopped=frame.stopped
@@ -180,7 +182,7 @@ class Run:
             yield ev.RunWaiting(**frame.stamp(), node=wait.node, question=wait.question)
         except ChainRunError as error:
             if recorder is not None:
-                recorder.give_up(error)
+                recorder.give_up(error, self.now())
             yield ev.RunFailed(**frame.stamp(), error=str(error), node=error.node)
             raise
         finally:
@@ -211,40 +213,27 @@ async def run(
         recorder=recorder,
         source=source,
     )
-    nodes: list[NodeResult] = []
-    status, output = "waiting", ""
-    async with aclosing(one.events()) as events:
-        async for event in events:
-            if isinstance(event, ev.NodeFinished) and not event.branch:
-                nodes.append(NodeResult(event.node, event.kind, event.output, event.ledger))
-            elif isinstance(event, ev.RunFinished):
-                status, output = "stopped" if event.stopped else "finished", event.output
-            elif isinstance(event, ev.RunWaiting):
-                output = event.question
-    messages = tuple(message.model_dump() for message in one.conversation.messages)
-    return RunResult(chain.model.name, status, output, messages, tuple(nodes), one.ledger())
-    one = Run(chain, engine, given, conversation, answer, alone=alone)
     told: list[ev.Event] = []
     async with aclosing(one.events()) as events:
         async for event in events:
-            if isinstance(event, ev.NodeFinished | ev.RunFinished):
+            if isinstance(event, ev.NodeFinished | ev.RunFinished | ev.RunWaiting):
                 told.append(event)
     return summed_up(one, told)
 
 
 def summed_up(run: Run, events: Iterable[ev.Event]) -> RunResult:
-    """What came of a run that is at its end, from its events."""
+    """What came of a run that is at its end, or waits, from its events."""
     nodes: list[NodeResult] = []
-    final: ev.RunFinished | None = None
+    status, output = "waiting", ""
     for event in events:
         if isinstance(event, ev.NodeFinished) and not event.branch:
             nodes.append(NodeResult(event.node, event.kind, event.output, event.ledger))
         elif isinstance(event, ev.RunFinished):
-            final = event
-    assert final is not None, "a run that did not fail has an end"
+            status, output = "stopped" if event.stopped else "finished", event.output
+        elif isinstance(event, ev.RunWaiting):
+            output = event.question
     messages = tuple(message.model_dump() for message in run.conversation.messages)
-    status = "stopped" if final.stopped else "finished"
-    return RunResult(run.model.name, status, final.output, messages, tuple(nodes), final.ledger)
+    return RunResult(run.model.name, status, output, messages, tuple(nodes), run.ledger())
 
 
 def run_sync(

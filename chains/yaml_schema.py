@@ -23,6 +23,8 @@ _NODE = {"$ref": "#/$defs/node"}
 _KIND_OF = {model.__name__: kind for kind, model in KINDS.items()}
 _BESIDE = sorted(set[str].intersection(*(set(model.model_fields) for model in KINDS.values())))
 _NAMED = {"propertyNames": {"not": {"enum": sorted(RESERVED)}}}
+EDITOR_LINE = "# yaml-language-server: $schema=chain.schema.json\n"
+"""The first line of a chain's file, by which editors find the schema that stands beside it."""
 
 
 def yaml_schema() -> Schema:

@@ -65,6 +65,15 @@ FunctionsOption = Annotated[
     ),
 ]
 
+AllowOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--allow",
+        metavar="DIR",
+        help="A folder outside that of the chain's file which the chain may read; repeatable.",
+    ),
+]
+
 errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 """Messages and progress: never on stdout, where results go."""
 

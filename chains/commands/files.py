@@ -13,6 +13,7 @@ from intrinsics.catalogue import Catalogue
 from ..chain import Chain
 from ..errors import ChainDefinitionError, InputError
 from .common import (
+    AllowOption,
     FoldersOption,
     FunctionsOption,
     JsonOption,
@@ -43,6 +44,7 @@ def validate(
     files: Annotated[list[str], typer.Argument(help="YAML files, or names of shipped chains.")],
     folders: FoldersOption = None,
     functions: FunctionsOption = None,
+    allow: AllowOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check chains: every fault with file, line and column. Exits 0 if there is none, else 1.
@@ -54,7 +56,7 @@ def validate(
     faults: list[dict[str, object]] = []
     for file in files:
         try:
-            Chain.load(file, catalogue=catalogue, functions=calls)
+            Chain.load(file, catalogue=catalogue, functions=calls, allow=allow or ())
         except ChainDefinitionError as error:
             faults += [vars(fault) for fault in error.faults]
             if not as_json:
@@ -78,9 +80,11 @@ def graph(
         Format, typer.Option("--format", help="Text for Mermaid or Graphviz, or a drawing of ours.")
     ] = Format.mermaid,
     folders: FoldersOption = None,
+    allow: AllowOption = None,
 ) -> None:
     """Draw a chain: what is drawn is what runs. Dashed arrows close loops."""
-    loaded = Chain.load(chain, catalogue=Catalogue(folders or ()), functions=None)
+    catalogue = Catalogue(folders or ())
+    loaded = Chain.load(chain, catalogue=catalogue, functions=None, allow=allow or ())
     draw: dict[Format, Callable[[], str]] = {
         Format.mermaid: loaded.mermaid,
         Format.dot: loaded.dot,

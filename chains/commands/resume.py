@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,13 +11,28 @@ import typer
 from intrinsics.catalogue import Catalogue
 
 from ..chain import Chain
+from ..files import Files
 from ..functions import allowed
 from ..loader import read
-from ..recorder import resumed, source_of
+from ..recorder import began_from, resumed, source_of
 from ..store import Store
-from .common import FoldersOption, FunctionsOption, JsonOption, ModelOption, functions_of
+from .common import (
+    AllowOption,
+    FoldersOption,
+    FunctionsOption,
+    JsonOption,
+    ModelOption,
+    functions_of,
+)
 from .run import play, ready
 from .runs import RecordOption, RunArgument
+
+ChainOption = Annotated[
+    str | None, typer.Option("--chain", help="Where the chain is now; without it: where it was.")
+]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Go on although the chain has changed since.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -37,16 +52,12 @@ def resume(
         int | None,
         typer.Option("--ask", help="Which question, where several are open: see `chains show`."),
     ] = None,
-    chain: Annotated[
-        str | None,
-        typer.Option("--chain", help="Where the chain is now; without it: where it was."),
-    ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Go on although the chain has changed since.")
-    ] = False,
+    chain: ChainOption = None,
+    force: ForceOption = False,
     model: ModelOption = None,
     folders: FoldersOption = None,
     functions: FunctionsOption = None,
+    allow: AllowOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Go on with a recorded run: what was done is not done again.
@@ -56,7 +67,7 @@ def resume(
     """
     calls, catalogue = functions_of(functions or ()), Catalogue(folders or ())
     with Store.open(record, create=False) as store:
-        loaded = _chain(store, run, chain, catalogue, calls)
+        loaded = chain_of(store, run, chain, catalogue, calls, allow or ())
         engine = ready(loaded, model, folders)
         with resumed(store, run, loaded, force=force) as recorder:
             if answer is not None:
@@ -64,13 +75,25 @@ def resume(
             play(loaded, catalogue, engine, recorder.given, recorder, as_json=as_json)
 
 
-def _chain(
-    store: Store, run: str, named: str | None, catalogue: Catalogue, calls: list[Callable[..., Any]]
+def chain_of(
+    store: Store,
+    run: str,
+    named: str | None,
+    catalogue: Catalogue,
+    calls: list[Callable[..., Any]],
+    allow: Sequence[Path],
+    *,
+    again: bool = False,
 ) -> Chain:
-    """The chain as it is now; as it was, where its file has gone or the run has ended."""
+    """The chain of a run as it is now; as it was, where its file has gone or the run has ended.
+
+    `again`: an ended run is to be run again, so its functions are called.
+    """
     source = named or source_of(store, run)
-    ended = store.run(run).status in ("finished", "stopped")
+    ended = not again and store.run(run).status in ("finished", "stopped")
     if not ended and source is not None and (named or Path(source).is_file()):
-        return Chain.load(source, catalogue=catalogue, functions=calls)
-    model, places = read(store.definition(run).chain_yaml, f"run {run}")
-    return Chain(model, places, catalogue, None if ended else allowed(calls))
+        return Chain.load(source, catalogue=catalogue, functions=calls, allow=allow)
+    began = began_from(store, run)
+    files = Files(Path.cwd() if began is None else Path(began).parent, tuple(allow))
+    model, places = read(store.definition(run).chain_yaml, f"run {run}", files)
+    return Chain(model, places, catalogue, None if ended else allowed(calls), files)

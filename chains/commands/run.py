@@ -26,6 +26,7 @@ from ..screen import Screen, ticking
 from ..store import Store
 from ..tracing.log import to_line
 from .common import (
+    AllowOption,
     DocumentsOption,
     FoldersOption,
     FunctionsOption,
@@ -75,6 +76,7 @@ def run(
     model: ModelOption = None,
     folders: FoldersOption = None,
     functions: FunctionsOption = None,
+    allow: AllowOption = None,
     record: Annotated[
         Path | None,
         typer.Option("--record", metavar="DB", help="Record the run in this file; see `resume`."),
@@ -93,7 +95,7 @@ def run(
     if node is not None and record is not None:
         raise InputError("a node alone is not recorded; leave --record out")
     calls, catalogue = functions_of(functions or ()), Catalogue(folders or ())
-    loaded = Chain.load(chain, catalogue=catalogue, functions=calls)
+    loaded = Chain.load(chain, catalogue=catalogue, functions=calls, allow=allow or ())
     loaded = loaded if node is None else loaded.alone(node)
     request = given(input_, message, documents)
     typed_inputs(loaded.model, request.inputs)  # before seconds are spent on loading

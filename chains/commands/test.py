@@ -1,7 +1,8 @@
-"""`chains test`: run the cases beside a chain."""
+"""`chains test`: run the cases beside a chain, or make one of a recorded run."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,9 @@ from rich.text import Text
 
 from intrinsics.catalogue import Catalogue
 
+from ..recorder import difference_of, source_of
 from .common import (
+    AllowOption,
     FoldersOption,
     FunctionsOption,
     JsonOption,
@@ -20,6 +23,8 @@ from .common import (
     load_engine,
     print_json,
 )
+from .resume import chain_of
+from .runs import opened
 
 if TYPE_CHECKING:
     from intrinsics.engine import Engine
@@ -29,28 +34,51 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
-    app.command(epilog="Example: chains test guarded.yaml")(test)
+    app.command(
+        epilog="Examples: chains test guarded.yaml; "
+        "chains test --from-run RUN --record runs.db -o guarded.test.yaml"
+    )(test)
 
 
 def test(
     files: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(metavar="FILE...", help="NAME.test.yaml, or the chain it stands beside."),
-    ],
+    ] = None,
+    from_run: Annotated[
+        str | None,
+        typer.Option("--from-run", metavar="RUN", help="Make a case of this recorded run."),
+    ] = None,
+    record: Annotated[
+        Path | None, typer.Option("--record", metavar="DB", help="The file that has the run.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", metavar="NAME.test.yaml", help="Where the case is added."),
+    ] = None,
     model: ModelOption = None,
     folders: FoldersOption = None,
     functions: FunctionsOption = None,
+    allow: AllowOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run the cases of chains: scripted ones without a model, the others on it.
 
-    The exit code is 1 if a case fails.
+    The exit code is 1 if a case fails. With --from-run a recorded run becomes a case, with what
+    model and human said in it: it needs no model, and passes.
     """
     from ..testing.cases import Cases
 
     calls = functions_of(functions or ())
     catalogue = Catalogue(folders or ())
-    loaded = [Cases.load(file, catalogue, calls) for file in files]
+    if from_run is not None:
+        if files or record is None or out is None:
+            raise typer.BadParameter("give --record and -o, and no files", param_hint="--from-run")
+        _keep(from_run, record, out, catalogue, calls, allow or ())
+        files = [str(out)]
+    if not files:
+        raise typer.BadParameter("name a chain or its file of cases", param_hint="FILE")
+    loaded = [Cases.load(file, catalogue, calls, allow or ()) for file in files]
     needed = any(one.needs_model for one in loaded)
     engine = load_engine(model, folders) if needed else None
     told = [_run(one, engine, shown=not as_json) for one in loaded]
@@ -58,6 +86,24 @@ def test(
         print_json({"files": told, "passed": all(one["passed"] for one in told)})
     if not all(one["passed"] for one in told):
         raise typer.Exit(1)
+
+
+def _keep(
+    run: str,
+    record: Path,
+    out: Path,
+    catalogue: Catalogue,
+    calls: list[Callable[..., Any]],
+    allow: Sequence[Path],
+) -> None:
+    """Write a recorded run into a file of cases. Raises: ChainError."""
+    from ..testing.from_record import add, case_of
+
+    with opened(record) as store:
+        chain = chain_of(store, run, None, catalogue, calls, allow, again=True)
+        difference_of(store, run, chain)
+        source = source_of(store, run)
+        add(case_of(store, run, chain), run, out, None if source is None else Path(source))
 
 
 def _run(cases: Cases, engine: Engine | None, *, shown: bool) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`chains trace`: a run's events as a page."""
+"""`chains trace`: a run as a page, from its events or from its record."""
 
 from __future__ import annotations
 
@@ -12,34 +12,73 @@ from intrinsics.catalogue import Catalogue
 
 from ..chain import Chain
 from ..errors import InputError, OutputError
-from .common import FoldersOption
+from ..events import Event
+from ..model import ChainModel
+from ..tracing import log
+from ..tracing import record as recorded
+from .common import AllowOption, FoldersOption
+from .runs import opened
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
     app.command(
-        epilog="Example: chains trace run.jsonl --chain guarded_chat --html run.html",
+        epilog="Examples: chains trace run.jsonl --chain guarded_chat --html run.html; "
+        "chains trace RUN --record runs.db --html run.html",
     )(trace)
 
 
 def trace(
-    file: Annotated[
+    run: Annotated[
         str,
-        typer.Argument(metavar="FILE.jsonl", help='What chains run --events wrote; "-": stdin.'),
+        typer.Argument(
+            metavar="FILE.jsonl|RUN",
+            help='What chains run --events wrote ("-": stdin); with --record, a run\'s id.',
+        ),
     ],
-    chain: Annotated[str, typer.Option("--chain", help="The chain that ran: a file or a name.")],
     html: Annotated[Path, typer.Option("--html", metavar="FILE", help="The page to write.")],
+    chain: Annotated[
+        str | None,
+        typer.Option("--chain", help="The chain whose events these are: a file or a name."),
+    ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option("--record", metavar="DB", help="The file in which the run is recorded."),
+    ] = None,
     folders: FoldersOption = None,
+    allow: AllowOption = None,
 ) -> None:
     """Write a run as one page: path, timeline, verdicts, tokens, prompts. It needs no network."""
-    from ..tracing import log, page  # jinja2, which few commands need
+    from ..tracing import page  # jinja2, which few commands need
 
-    model = Chain.load(chain, catalogue=Catalogue(folders or ()), functions=None).model
-    text = page.render(log.read(_lines(file), "stdin" if file == "-" else file), model)
+    events, model = _told(run, chain, record, folders, allow)
+    text = page.render(events, model)
     try:
         html.write_text(text, encoding="utf-8")
     except OSError as error:
         raise OutputError(f"--html {html}: can't be written ({error})") from error
+
+
+def _told(
+    run: str,
+    chain: str | None,
+    record: Path | None,
+    folders: list[Path] | None,
+    allow: list[Path] | None,
+) -> tuple[list[Event], ChainModel]:
+    """The events and the chain. Raises: InputError, StoreError."""
+    if record is not None:
+        if chain is not None:
+            raise InputError("a record knows the chain of its runs; leave --chain out")
+        with opened(record) as store:
+            return recorded.told(store, run)
+    if chain is None:
+        raise InputError(
+            f"{run}: name the chain whose events these are by --chain, or give --record"
+        )
+    catalogue = Catalogue(folders or ())
+    loaded = Chain.load(chain, catalogue=catalogue, functions=None, allow=allow or ())
+    return log.read(_lines(run), "stdin" if run == "-" else run), loaded.model
 
 
 def _lines(file: str) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from pathlib import Path
 
 from intrinsics.ledger import Ledger
 from intrinsics.messages import Document
@@ -26,7 +25,8 @@ async def retrieve(step: Step, node: Retrieve) -> AsyncGenerator[ev.Event, None]
 
     query = step.render(node.query)
     try:
-        index = await asyncio.to_thread(Index.open, Path(node.folder))
+        folder = step.frame.plan.files.find(node.folder)
+        index = await asyncio.to_thread(Index.open, folder)
         found = index.search(query, node.top)
     except InputError as error:
         raise ChainRunError(str(error), step.name, "engine") from error

@@ -25,6 +25,7 @@ A run is recorded, killed, and gone on with, here or in another process:
 
 from __future__ import annotations
 
+from .asks import ANSWERED, ASKED
 from .diff import VOLATILE, Difference
 from .held import HeldRun
 from .messages import ROOT, StoredMessage
@@ -34,6 +35,8 @@ from .runs import Definition, chain_hash
 from .store import ENDED, Store
 
 __all__ = [
+    "ANSWERED",
+    "ASKED",
     "ENDED",
     "ROOT",
     "STATUSES",

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from .records import Record
 
-VOLATILE = frozenset({"run", "at", "ledger", "seconds"})
+VOLATILE = frozenset({"run", "at", "ledger", "seconds", "elapsed", "events", "resumed"})
 """Keys in a payload that differ between runs that did the same."""
 
 _Key: TypeAlias = tuple[str, str, int, str, int]

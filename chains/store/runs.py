@@ -81,7 +81,7 @@ def fork(
     connection.execute(
         "INSERT INTO runs (run_id, chain, chain_hash, definition, input, seeds, status, last, "
         "created, updated, parent, forked_at) "
-        "SELECT ?, chain, chain_hash, definition, input, seeds, 'stopped', ?, ?, ?, number, ? "
+        "SELECT ?, chain, chain_hash, definition, input, seeds, 'running', ?, ?, ?, number, ? "
         "FROM runs WHERE number = ?",
         (child, at, now, now, at, number),
     )

@@ -176,8 +176,8 @@ class Store:
         """A new run whose past is another's up to record `at_seq`, or all of it; its run_id.
 
         Nothing is copied. Its records go on from there; what was asked in that past and not
-        received is open again ("waiting"), else its status is "stopped". `chain_yaml` replaces
-        the chain, for a replay with an edited one.
+        received is open again ("waiting"), else its status is "running", as that of a run which
+        was interrupted. `chain_yaml` replaces the chain, for a replay with an edited one.
         Raises: UnknownRun; StoreRequestError: there is no such record.
         """
         with self._database.write() as connection:

@@ -113,6 +113,7 @@ class Cases:
         source: str | Path,
         catalogue: Catalogue | None = None,
         functions: Iterable[Callable[..., Any]] = (),
+        allow: Iterable[Path | str] = (),
     ) -> Cases:
         """Read NAME.test.yaml, given by itself or by its chain.
 
@@ -128,7 +129,7 @@ class Cases:
         except ValidationError as error:
             raise DefinitionError(source_text.faults(error, _File)) from None
         chain_file = file.parent / (read.chain or f"{file.name.removesuffix(SUFFIX)}.yaml")
-        chain = Chain.load(chain_file, catalogue=catalogue, functions=functions)
+        chain = Chain.load(chain_file, catalogue=catalogue, functions=functions, allow=allow)
         found = Cases(file, chain, read.cases, catalogue)
         faults = [one for name in read.cases for one in found._faults(source_text, name)]
         if faults:

@@ -13,6 +13,13 @@ from ..talk import PlainTalk
 
 
 @dataclass(frozen=True)
+class PlayedModel:
+    """What a recorded run on a script began on, so that it goes on on a script."""
+
+    fingerprint: str = "script"
+
+
+@dataclass(frozen=True)
 class PlayedVerdict:
     """A verdict that cost nothing."""
 

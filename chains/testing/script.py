@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from random import Random
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any
 
 from intrinsics.catalogue import Catalogue
 from intrinsics.errors import NO_MODELS
@@ -17,11 +17,8 @@ from intrinsics.spec import Definition
 
 from ..errors import ScriptError
 from ..talk import PlainOpener, PlainTalk
-from .played import PlayedFanOut, PlayedGeneration, PlayedJob, PlayedVerdict
-
-Answer: TypeAlias = str | bool | int | float | Mapping[str, float]
-"""A value, the probability of the positive label, or a probability for each label."""
-_SURE = 0.99  # of a label that is given as a value: conditions on probabilities see no certainty
+from ..written import Answer, distribution, value_of
+from .played import PlayedFanOut, PlayedGeneration, PlayedJob, PlayedModel, PlayedVerdict
 
 
 class Script:
@@ -45,6 +42,7 @@ class Script:
         """Prepare it. Raises: ScriptError, RequestError: an intrinsic or a value there can't be."""
         self.catalogue = catalogue or Catalogue()
         self.chat = None  # nothing is read by tokens
+        self.model = PlayedModel()
         self._turns = _Lines("turn", turns)
         self._verdicts: dict[str, _Lines] = {}
         for name, given in (verdicts or {}).items():
@@ -127,10 +125,8 @@ class Script:
     def _verdict(self, name: str) -> PlayedVerdict:
         definition = self.catalogue.get(name)
         answer = self.answer(definition)
-        if not definition.output.labels:
-            return PlayedVerdict(name, str(answer), {})
-        distribution = _distribution(definition, answer)
-        return PlayedVerdict(name, definition.value_of(distribution), distribution)
+        found = _distribution(definition, answer)
+        return PlayedVerdict(name, value_of(definition, answer, found), found)
 
 
 class _Random(Script):
@@ -180,30 +176,11 @@ class _Lines:
 
 
 def _distribution(definition: Definition, answer: Answer) -> dict[str, float]:
-    """An answer as a probability for each label. Raises: ScriptError: it can't be one."""
-    labels, name = definition.output.labels, definition.name
-    if not labels:
-        if not isinstance(answer, str):
-            raise ScriptError(f"{name} writes text; {answer!r} is none")
-        return {}
-    if isinstance(answer, Mapping):
-        if set(answer) - set(labels) or abs(sum(answer.values()) - 1) > 1e-6:
-            known = ", ".join(labels)
-            raise ScriptError(
-                f"{name}: {dict(answer)} are no probabilities of {known} that sum to 1"
-            )
-        return {label: float(answer.get(label, 0.0)) for label in labels}
-    if definition.output.type == "probability" and isinstance(answer, int | float):
-        if not 0 <= answer <= 1:
-            raise ScriptError(f"{name}: {answer} is no probability")
-        positive = str(definition.output.positive)
-        rest = (1 - float(answer)) / (len(labels) - 1)
-        return {label: float(answer) if label == positive else rest for label in labels}
-    label = str(answer).lower() if isinstance(answer, bool) else str(answer)
-    if label not in labels:
-        raise ScriptError(f"{name} never answers {answer!r}; it answers {', '.join(labels)}")
-    rest = (1 - _SURE) / max(1, len(labels) - 1)
-    return {one: _SURE if one == label else rest for one in labels}
+    """Raises: ScriptError: no answer of that intrinsic."""
+    try:
+        return distribution(definition, answer)
+    except ValueError as error:
+        raise ScriptError(str(error)) from None
 
 
 @contextmanager

@@ -32,7 +32,8 @@ class Prompt:
 class Visit:
     """A node from its start to its end; `at` and `until` are seconds since the run began.
 
-    `branch` names the nodes around it; it is empty for one of the chain's own.
+    `branch` names the nodes around it; it is empty for one of the chain's own. One that was
+    `recalled` was done before the run was resumed, or in the run that this one was forked from.
     """
 
     number: int
@@ -44,6 +45,7 @@ class Visit:
     until: float | None = None
     fused: tuple[str, ...] = ()
     output: Any = None
+    recalled: bool = False
     ledger: ev.LedgerData = field(default_factory=dict)
     verdicts: list[ev.VerdictReached] = field(default_factory=list)
     prompts: list[Prompt] = field(default_factory=list)
@@ -54,7 +56,11 @@ class Visit:
 
 @dataclass
 class Story:
-    """A run. `status` is finished, failed, or cut short where its events end before it does."""
+    """A run.
+
+    `status` is finished, stopped, failed, waiting (`question` is open), or cut short where its
+    events end before it does.
+    """
 
     run: str
     chain: str = ""
@@ -64,6 +70,7 @@ class Story:
     status: str = "cut short"
     output: str | None = None
     error: str | None = None
+    question: str | None = None
     seconds: float = 0.0
     ledger: ev.LedgerData = field(default_factory=dict)
     path: Path = field(default_factory=Path)
@@ -98,8 +105,10 @@ class _Teller:
             case ev.EdgeTaken():
                 self._goes(event)
             case ev.RunFinished():
-                self.story.status, self.story.output = "finished", event.output
-                self.story.ledger = event.ledger
+                self.story.status = "stopped" if event.stopped else "finished"
+                self.story.output, self.story.ledger = event.output, event.ledger
+            case ev.RunWaiting():
+                self.story.status, self.story.question = "waiting", event.question
             case ev.RunFailed():
                 self.story.status, self.story.error = "failed", event.error
             case _:
@@ -162,6 +171,7 @@ class _Teller:
                 visit.verdicts.append(event)
             case ev.NodeFinished():
                 visit.until, visit.output, visit.ledger = event.at, event.output, event.ledger
+                visit.recalled = event.recalled
             case _:
                 told = event.model_dump(
                     mode="json", exclude={"event", "run", "at", "branch", "node"}

@@ -93,13 +93,12 @@ def test_a_mistake_is_told_at_the_line_of_the_call(build: Callable[[], Node], me
     )
 
 
-def test_a_node_can_not_be_named_as_a_setting(catalogue: Catalogue) -> None:
-    class Wrong(Definition):
-        output = say("Hi.")
-        flow = (START >> output >> END,)
-
+def test_a_node_can_not_be_named_as_a_setting() -> None:
     with pytest.raises(ChainDefinitionError, match="'output' is a setting of the chain"):
-        Wrong.chain(catalogue)
+
+        class Wrong(Definition):
+            output = say("Hi.")
+            flow = (START >> output >> END,)
 
 
 def test_an_empty_flow_is_told(catalogue: Catalogue) -> None:

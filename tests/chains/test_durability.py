@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,15 +15,15 @@ from hypothesis import strategies as st
 from chains import Chain, ChainRunError, RunInput
 from chains.errors import ChainChanged, RunIsHeld, StoreError, StoreRequestError
 from chains.model import ChainModel
-from chains.recorder import Recorder, recorded, resumed
+from chains.recorder import recorded, resumed
 from chains.runner import RunResult
-from chains.runner import run as run_chain
 from chains.store import HeldRun, Store
 from conftest import check_integrity, tiny_engine, write_intrinsic
 from drawn import Nowhere, flows
 from flows import HELLO, chain_of
 from intrinsics.catalogue import Catalogue
 from intrinsics.engine import Engine
+from recording import play, races, steady, told
 
 
 class Killed(BaseException):
@@ -43,35 +42,6 @@ def dying(append: Callable[..., int], after: int) -> Callable[..., int]:
         return append(self, *entries, **more)
 
     return die
-
-
-def told(result: RunResult | ChainRunError) -> Any:
-    """A result without what may differ: costs, and the last digits of probabilities."""
-    if isinstance(result, ChainRunError):
-        return str(result)
-    plain = result.to_dict()
-    del plain["ledger"]
-    return _rounded([{**plain, "nodes": [{**n, "ledger": None} for n in plain["nodes"]]}])
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return round(value, 4)
-    if isinstance(value, dict):
-        return {key: _rounded(one) for key, one in value.items() if key != "ledger"}
-    return [_rounded(one) for one in value] if isinstance(value, list | tuple) else value
-
-
-def play(
-    chain: Chain, recorder: Recorder, engine: Engine | None = None
-) -> RunResult | ChainRunError:
-    async def go() -> RunResult:
-        return await run_chain(chain, engine, recorder.given, recorder=recorder, alone=True)
-
-    try:
-        return asyncio.run(go())
-    except ChainRunError as error:
-        return error
 
 
 def killed_and_resumed(
@@ -94,20 +64,6 @@ def killed_and_resumed(
     return killed, result
 
 
-def steady(heads: bool, broken: bool) -> dict[str, Callable[..., Any]]:
-    """Functions that do the same each time, as a resumed run may call them again."""
-
-    def coin() -> bool:
-        return heads
-
-    def flaky() -> bool:
-        if broken:
-            raise ValueError("tails")
-        return True
-
-    return {"m:coin": coin, "m:flaky": flaky}
-
-
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @cases(flows(), st.booleans(), st.booleans(), st.integers(0, 40))
 def test_any_chain_killed_after_any_record_comes_to_the_same_end(
@@ -122,13 +78,8 @@ def test_any_chain_killed_after_any_record_comes_to_the_same_end(
     with Store.open(path) as store, recorded(store, chain, HELLO) as recorder:
         undisturbed = play(chain, recorder)
     _, result = killed_and_resumed(chain, path, after, None)
-    if not _races(model):
+    if not races(model):
         assert told(result) == told(undisturbed)
-
-
-def _races(model: ChainModel) -> bool:
-    """Whether the branches of some node may end in another order the next time."""
-    return any(getattr(node, "join", "all") != "all" for _, node in model.parts())
 
 
 @pytest.fixture(scope="module")

@@ -96,7 +96,7 @@ def test_the_example_in_the_docstring_runs(tmp_path: Path, monkeypatch: pytest.M
     exec(compile(code, "example", "exec"), names)
     assert names["answer"] == "the one at the harbour"
     with Store.open("runs.db") as store:
-        assert [run.status for run in store.runs()] == ["stopped", "finished"]
+        assert [run.status for run in store.runs()] == ["running", "finished"]
         [*_, last] = store.records(names["run_id"])
         assert last.head is not None
         assert [one.content for one in store.messages(last.head)] == ["Is it open?", "Until six."]
@@ -256,7 +256,7 @@ def test_a_fork_of_a_fork_sees_each_past_up_to_where_it_left_it(store: Store) ->
     assert told == [("a", 0), ("a", 1), ("a", 2), ("b", 3)]
     assert [one.payload for one in store.records(fourth)] == [0, 1]
     assert (store.run(third).parent, store.run(third).forked_at) == (second, 4)
-    assert store.run(third).status == "stopped"
+    assert store.run(third).status == "running"
     with pytest.raises(StoreRequestError, match="records 1 to 5; it can't be forked after 9"):
         store.fork(first, 9)
     changed = store.fork(first, 1, "name: other")
@@ -304,7 +304,7 @@ def test_an_ask_is_answered_once_and_received_once(tmp_path: Path) -> None:
         # the fork lies before the answer, so it asks anew
         assert store.run(fork).status == "waiting"
         assert store.answer(fork, "other").answer == "other"
-        assert store.run(store.fork(run_id)).status == "stopped"
+        assert store.run(store.fork(run_id)).status == "running"
 
 
 def test_of_several_asks_one_is_named(store: Store) -> None:

@@ -125,7 +125,7 @@ class Machine(RuleBasedStateMachine):
             for ask in self.store.asks(name)
             if ask.seq <= at and ask.seq not in answered
         }
-        status = "waiting" if open_ else "stopped"
+        status = "waiting" if open_ else "running"
         self.runs[child] = Twin(status, past.records[:at], name, open_)
         return child
 
