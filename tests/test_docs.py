@@ -112,7 +112,7 @@ def test_a_command_of_the_readme_runs(line: str, tmp_path: Path) -> None:
 
 
 def test_links_of_the_documents_lead_somewhere() -> None:
-    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
+    for path in [ROOT / "examples" / "README.md", *ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
         for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
             if not target.startswith("http"):
                 assert (path.parent / target).exists(), f"{path.name}: {target}"
