@@ -34,12 +34,12 @@ class Judged(BaseModel):
     missing: str
 
 
-def requirements(reply: str, item: str, count: int, price: int) -> Judged:
+def requirements(reply: str, stock: Stock) -> Judged:
     """How many of three requirements a reply meets, and which it does not, in words."""
     met = {
-        f"the word {item}": item in reply.lower(),
-        f"the number {count}": str(count) in reply,
-        f"the price of {price} euros": str(price) in reply,
+        f"the word {stock.item}": stock.item in reply.lower(),
+        f"the number {stock.count}": str(stock.count) in reply,
+        f"the price of {stock.price} euros": str(stock.price) in reply,
     }
     return Judged(met=sum(met.values()), missing=" and ".join(k for k, v in met.items() if not v))
 
@@ -56,13 +56,7 @@ class Agent(Definition):
         max_tokens=40,
         temperature=0.4,
     )
-    bar = function(
-        requirements,
-        reply=reply.text,
-        item=stock.value.field("item"),
-        count=stock.value.field("count"),
-        price=stock.value.field("price"),
-    )
+    bar = function(requirements, reply=reply.text, stock=stock.value)
     flow = [
         START >> plan >> stock,
         stock.on_error("function").again(plan, at_most=3, then=unable),

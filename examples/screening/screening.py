@@ -12,11 +12,11 @@ def requests(file: str) -> list[Message]:
     return [Message(role="user", content=line) for line in lines if line.strip()]
 
 
-def report(requests: list[dict[str, str]], verdicts: list[dict[str, Any]]) -> str:
+def report(requests: list[Message], verdicts: list[dict[str, Any]]) -> str:
     """The requests, those that most probably do harm or attack first."""
     rows = [
         (max(found["safety"]["p"]["unsafe"], found["jailbreak"]["p"]["jailbreak"]), request)
         for request, found in zip(requests, verdicts, strict=True)
     ]
     rows.sort(key=lambda row: -row[0])
-    return "\n".join(f"{p:.2f}  {request['content']}" for p, request in rows)
+    return "\n".join(f"{p:.2f}  {request.content}" for p, request in rows)
