@@ -50,7 +50,7 @@ class _Checker:
         yield from self._nodes()
         yield from self._output()
         check = RoleCheck(self.model, self.places, self.definitions, self.flow.undone, roles)
-        if self.flow.names_known:
+        if self.flow.names_known and not self.flow.unbounded:  # else who speaks when may change
             yield from check.faults()
         for loc, node in self.model.parts():
             if isinstance(node, SubChain):

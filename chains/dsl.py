@@ -32,7 +32,7 @@ from intrinsics.located import Loc, unknown
 from .chain import Chain
 from .conditions import Value
 from .errors import ChainDefinitionError
-from .functions import allowed
+from .functions import allowed, name_of
 from .handles import Arrow as Arrow
 from .handles import Budget as Budget
 from .handles import Node as Node
@@ -104,7 +104,14 @@ def ask(question: str) -> Node:
 
 
 def function(call: Callable[..., Any], /, **arguments: Operand) -> Node:
-    """A typed module-level Python function is called, sync or async."""
+    """A typed module-level Python function is called, sync or async.
+
+    Raises: ChainDefinitionError: it has no name to call it by, as a lambda.
+    """
+    try:
+        name_of(call)
+    except ValueError as error:
+        raise ChainDefinitionError([caller().fault(str(error))]) from None
     return Node(None, caller(), call, arguments)
 
 
@@ -225,7 +232,11 @@ class Definition:
     def model(cls) -> tuple[ChainModel, Places]:
         """The chain as data, and where its parts stand. Raises: ChainDefinitionError."""
         nodes = cls.nodes()
-        arrows = [arrow for path in cls.flow for arrow in path.arrows]
+        flow = getattr(cls, "flow", ())
+        if isinstance(flow, Path):
+            message = "flow is a list of paths; put this one in [...]"
+            raise ChainDefinitionError([flow.arrows[0].place.fault(message)])
+        arrows = [arrow for path in flow for arrow in path.arrows]
         if not arrows:
             message = f"the flow of {cls.__name__} is empty; begin it with START >> ..."
             raise ChainDefinitionError([CodePlace(cls.__module__, 1, 1).fault(message)])

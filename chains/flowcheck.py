@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
+from functools import cached_property
 
 from intrinsics.errors import Fault
-from intrinsics.located import unknown
+from intrinsics.located import nearest, unknown
 
 from .graph import Graph, certain_hops, undone_by
 from .model import END, START, ChainModel, Edge, Turn, speaks
@@ -49,9 +49,9 @@ class FlowCheck:
         known = (START, END, *self.model.nodes)
         if name in known or name.endswith("!"):
             return name
-        near = difflib.get_close_matches(name, known, n=1)
-        self.names_known = self.names_known and bool(near)
-        return near[0] if near else name
+        near = nearest(name, known)
+        self.names_known = self.names_known and near is not None
+        return near or name
 
     def _names(self, index: int, edge: Edge) -> Iterator[Fault]:
         for part, name in (("source", edge.source), ("target", edge.target), ("then", edge.then)):
@@ -141,11 +141,15 @@ class FlowCheck:
                 message = f"no way leads from {name!r} to the end"
                 yield self.places.fault(("nodes", name), message)
 
-    def _loops(self) -> Iterator[Fault]:
-        """Without its bounded edges a flow has no way back."""
+    @cached_property
+    def unbounded(self) -> list[set[str]]:
+        """Groups of nodes that lead back to each other: without bounded edges there are none."""
         free = [(e.source, e.target) for e in self.model.flow if e.at_most is None]
         free += [(e.source, e.then) for e in self.model.flow if e.then is not None]
-        for group in Graph(free).on_cycles():
+        return Graph(free).on_cycles()
+
+    def _loops(self) -> Iterator[Fault]:
+        for group in self.unbounded:
             index = max(
                 i
                 for i, edge in enumerate(self.model.flow)

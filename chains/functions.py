@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, get_type_hints
 
 from pydantic import TypeAdapter
 
-from .types import Opaque, Type, of_python
+from .types import Opaque, Record, Type, of_python
 
 Callables: TypeAlias = Mapping[str, Callable[..., Any]]
 
@@ -33,6 +33,16 @@ def return_type(call: Callable[..., Any]) -> Any:
         return get_type_hints(call).get("return", inspect.Signature.empty)
     except Exception:  # told by `signature_faults`
         return inspect.Signature.empty
+
+
+def models_taken(call: Callable[..., Any]) -> dict[str, Any]:
+    """The annotations of its parameters that are models, dataclasses, or lists of them."""
+    found = {}
+    for name, hint in get_type_hints(call).items():
+        kind = of_python(hint)
+        if name != "return" and isinstance(getattr(kind, "item", kind), Record):
+            found[name] = hint
+    return found
 
 
 def signature_faults(call: Callable[..., Any], given: Mapping[str, Type | None]) -> Iterator[str]:

@@ -182,8 +182,11 @@ class Node:
         return Path((Arrow(self, target, None, False, caller(), loop=loop),))
 
     def until(self, condition: Condition) -> Exit:
-        """A loop in one line: `.again(...)` goes back as long as the condition does not hold."""
-        return Exit(self, until=condition)
+        """A loop in one line: `.again(...)` goes back as long as the condition does not hold.
+
+        Raises: ChainDefinitionError: no condition.
+        """
+        return Exit(self, until=_condition(condition))
 
     def on_error(self, *reasons: ErrorKind) -> Exit:
         """The way out if the node failed for good, by one of these reasons or, without, by any."""
@@ -210,8 +213,11 @@ class Node:
         return replace(self, limits={**self.limits, **bounds})
 
     def when(self, condition: Condition) -> Exit:
-        """The way out if a condition holds; ways are tried in the order of the flow."""
-        return Exit(self, condition)
+        """The way out if a condition holds; ways are tried in the order of the flow.
+
+        Raises: ChainDefinitionError: no condition.
+        """
+        return Exit(self, _condition(condition))
 
     def abstain_below(self, probability: float) -> Exit:
         """The way out if the probability that a check found is below this one.
@@ -277,6 +283,14 @@ class Node:
         """The functions that it calls, in nodes inside it too."""
         own = [] if self.call is None else [self.call]
         return own + [call for node in self.inside.values() for call in node.calls()]
+
+
+def _condition(given: Condition) -> Condition:
+    if not isinstance(given, Condition):
+        remedy = 'compare what a node leaves, such as screen.value == "unsafe"'
+        message = f"a condition is data, and this is a {type(given).__name__}; {remedy}"
+        raise ChainDefinitionError([caller(2).fault(message)])
+    return given
 
 
 def operands(given: dict[str, Operand]) -> dict[str, tree.Operand]:

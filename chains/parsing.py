@@ -38,7 +38,7 @@ def parse(text: str) -> Tree:
         body = ast.parse(line.strip(), mode="eval").body
     except SyntaxError as error:
         at = max(0, (error.offset or 1) - 1)
-        raise ExpressionFault(f"not a condition: {error.msg}", start + at) from None
+        raise ExpressionFault(f"not a condition: {error.msg}; {_ALLOWED}", start + at) from None
     except (ValueError, RecursionError, MemoryError) as error:
         raise ExpressionFault(f"not a condition: {error}", start) from None
     return _Reader(line.strip(), start).tree(body, 0)

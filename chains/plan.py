@@ -16,7 +16,7 @@ from intrinsics.template import Template
 from .errors import ChainRunError
 from .expression import Tree
 from .files import Files
-from .functions import Callables, return_type
+from .functions import Callables, models_taken, return_type
 from .fuse import fused_with
 from .graph import Graph, undone_by
 from .model import START, ChainModel, Edge, ErrorKind
@@ -44,11 +44,12 @@ class Exit:
 
 
 class Call:
-    """A function with the type of what it returns."""
+    """A function with the types of what it takes and returns."""
 
     def __init__(self, name: str, call: Callable[..., Any]) -> None:
         self.name, self.call = name, call
         self.is_async = inspect.iscoroutinefunction(call)
+        self._takes = {name: TypeAdapter(hint) for name, hint in models_taken(call).items()}
         self._returns = return_type(call)
         self._adapter: TypeAdapter[Any] = TypeAdapter(self._returns)
 
@@ -60,6 +61,23 @@ class Call:
             why = error.errors()[0]["msg"]
             raise ValueError(f"{self.name} never returns {text}: {why}") from None
         return self.checked(value)
+
+    def taking(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Arguments as it takes them: models where the state holds plain values.
+
+        Changes: `values`. Raises: ChainRunError: one is not what it takes.
+        """
+        for name, adapter in self._takes.items():
+            if name in values:
+                try:
+                    values[name] = adapter.validate_python(values[name])
+                except ValidationError as error:
+                    why = error.errors()[0]["msg"]
+                    raise ChainRunError(
+                        f"{self.name} can't take {values[name]!r} for {name!r}: {why}",
+                        reason="function",
+                    ) from error
+        return values
 
     def checked(self, value: Any) -> Any:
         """What it returned, as plain JSON values. Raises: ChainRunError: not what it says."""

@@ -189,7 +189,9 @@ def _check_compare(tree: Compare, scope: Record) -> Iterator[ExpressionFault]:
     try:
         left, right = type_of(tree.left, scope), type_of(tree.right, scope)
     except ExpressionFault as fault:
-        yield fault
+        bare = isinstance(tree.right, Ref) and tree.right.path == (str(tree.right),)
+        quoted = f"; a label stands in quotes: '{tree.right}'" if bare else ""
+        yield ExpressionFault(fault.message + quoted, fault.at)
         return
     if isinstance(tree.left, Constant) and isinstance(tree.right, Constant):
         yield ExpressionFault(f"'{tree}' compares two literals; compare a name", tree.at)

@@ -287,7 +287,11 @@ def check_request(ready: Sequence[Intrinsic], arguments: Mapping[str, object]) -
 def check_reads(definition: Definition, conversation: Conversation) -> None:
     """Raises: ConversationError: the conversation lacks what the intrinsic judges."""
     reads = definition.reads
-    last = conversation.messages[-1].role if conversation.messages else "nothing"
+    if not conversation.messages:
+        raise ConversationError(
+            f"{definition.name} judges the last {reads.last} message, but there is none; give one"
+        )
+    last = conversation.messages[-1].role
     if last != reads.last:
         raise ConversationError(
             f"{definition.name} judges the last {reads.last} message, but the conversation ends "

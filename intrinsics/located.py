@@ -120,12 +120,19 @@ def fault_at(file: str, text: str, line: int, column: int, message: str) -> Faul
     return Fault(file, line, column, message, source)
 
 
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The name that was meant, by its letters; None where none is near."""
+    same = {one.lower(): one for one in known}
+    found = difflib.get_close_matches(name.lower(), same, n=1)
+    return same[found[0]] if found else None
+
+
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
     """The message for a name that does not exist, with the nearest one that does."""
     names = list(known)
-    near = difflib.get_close_matches(name, names, n=1)
-    if near:
-        return f"unknown {what} {name!r}; did you mean {near[0]!r}?"
+    near = nearest(name, names)
+    if near is not None:
+        return f"unknown {what} {name!r}; did you mean {near!r}?"
     return f"unknown {what} {name!r}; known: {', '.join(names) or 'none'}"
 
 
@@ -173,7 +180,16 @@ def _syntax_message(error: MarkedYAMLError) -> str:
         key = problem.split('"')[1]
         return f"duplicate key {key!r}; keep one of them"
     context = f" ({error.context.strip().splitlines()[0]})" if error.context else ""
-    return f"not YAML: {problem}{context}"
+    return f"not YAML: {problem}{context}{_remedy(problem, context)}"
+
+
+def _remedy(problem: str, context: str) -> str:
+    """What to do about the faults that are made most."""
+    if "'\\t'" in problem:
+        return "; indent by spaces, not by tabs"
+    if ("got ':'" in problem and "flow mapping" in context) or "mapping values" in problem:
+        return "; put a text that has ': ' in it in quotes"
+    return ""
 
 
 def _plain(node: Any, seen: set[int]) -> Any:

@@ -54,7 +54,7 @@ def test_public_names_exist_once(package: Any) -> None:
 
 
 def test_the_chain_of_the_readme_is_the_same_in_python_and_yaml() -> None:
-    code, [text] = blocks("python")[0], blocks("yaml")
+    code, text = blocks("python")[0], blocks("yaml")[0]
     assert len(code.strip().splitlines()) <= 20
     names: dict[str, Any] = {"__name__": "readme"}
     exec(compile(code.split("engine =")[0], "README.md", "exec"), names)
@@ -111,8 +111,46 @@ def test_a_command_of_the_readme_runs(line: str, tmp_path: Path) -> None:
     assert done.stdout
 
 
+@pytest.fixture
+def careful(tmp_path: Path) -> Path:
+    """A folder with the second chain of the README and its cases."""
+    _, chain, cases = blocks("yaml")
+    (tmp_path / "careful.yaml").write_text(chain)
+    (tmp_path / "careful.test.yaml").write_text(cases)
+    return tmp_path
+
+
+def shell(command: str, folder: Path) -> str:
+    """What a command of the README prints, with `chains` from this checkout."""
+    call = f'{shlex.quote(sys.executable)} -c "from chains.cli import main; main()"'
+    done = subprocess.run(
+        ["bash", "-c", f'chains() {{ {call} "$@"; }}\n{command}'],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=folder,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_cases_of_the_readme_pass(careful: Path) -> None:
+    [session] = blocks("console")
+    _, printed = session.split("$ chains run")[0].split("\n", 1)
+    assert shell("chains test careful.yaml", careful) == printed
+
+
+@pytest.mark.slow
+def test_the_session_of_the_readme_runs(careful: Path) -> None:
+    [session] = blocks("console")
+    for line in session.splitlines():
+        if line.startswith("$ "):
+            shell(line.removeprefix("$ "), careful)
+    assert "<svg" in (careful / "run.html").read_text()
+
+
 def test_links_of_the_documents_lead_somewhere() -> None:
-    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
+    for path in [ROOT / "examples" / "README.md", *ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
         for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
             if not target.startswith("http"):
                 assert (path.parent / target).exists(), f"{path.name}: {target}"

@@ -231,7 +231,7 @@ def broken(call: Callable[[Engine, Conversation], object], engine: Engine) -> No
         (
             lambda e, t: e.call(e.conversation(), "short"),
             ConversationError,
-            "the conversation ends with nothing",
+            "but there is none; give one",
         ),
         (lambda e, t: e.stream(e.conversation()), ConversationError, "nothing to reply to"),
         (

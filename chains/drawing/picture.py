@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..graph import Graph
-from ..model import END, START, ChainModel, Node
+from ..model import END, START, ChainModel, Node, guards_of
 
 Hop = tuple[str, str]
 _ABOUT = ("intrinsics", "call", "folder", "branches", "do", "turn", "of")
@@ -60,9 +60,11 @@ def picture(model: ChainModel) -> Picture:
 
 
 def _detail(node: Node) -> str:
-    """The kind, and what it is about: intrinsics, a function, what runs inside it."""
+    """The kind, and what it is about: intrinsics, a function, what runs inside it, its guards."""
     about = (getattr(node, name, None) for name in _ABOUT)
-    return " ".join([node.kind, *(_words(one) for one in about if one is not None)])
+    told = " ".join([node.kind, *(_words(one) for one in about if one is not None)])
+    guards = dict.fromkeys(guard.check for guard in guards_of(node))
+    return f"{told}, guarded by {', '.join(guards)}" if guards else told
 
 
 def _words(value: Any) -> str:

@@ -45,7 +45,7 @@ class Index:
         Raises: InputError: there is no such folder, or no text in it.
         """
         if not folder.is_dir():
-            raise InputError(f"{folder}: there is no such folder")
+            raise InputError(f"{folder}: there is no such folder in {Path.cwd()}")
         root = folder.resolve()
         store = Store(cache or cache_directory() / "retrieval", root)
         kept = store.load()

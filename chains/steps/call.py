@@ -17,7 +17,7 @@ async def function(step: Step, node: Function) -> Outcome:
     than all the rest of a node. Out of time, it is left to itself and its result is dropped.
     """
     call = step.frame.plan.call(node.call)
-    given = step.values(node.arguments)
+    given = call.taking(step.values(node.arguments))
     try:
         value: Any
         if call.is_async:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from intrinsics.errors import IntrinsicsError
 from intrinsics.ledger import Ledger
-from intrinsics.messages import Document
+from intrinsics.messages import Document, Message
 
 from .. import events as ev
 from ..errors import ChainRunError, RunWaits
@@ -55,10 +55,14 @@ async def each(step: Step, node: Map) -> AsyncGenerator[ev.Event, None]:
 
 
 def _frame(step: Step, index: int, item: Any) -> Frame:
-    """A document stands alone in its branch's conversation, where its intrinsics expect it."""
+    """A document or a message stands alone in its branch, where its intrinsics expect it."""
     talk: Talk | None = None
-    if isinstance(item, Mapping) and set(item) == set(Document.model_fields):
-        talk = step.frame.run.opener.conversation(step.talk.messages, [Document(**item)])
+    opener, keys = step.frame.run.opener, set(item) if isinstance(item, Mapping) else set()
+    if keys == set(Document.model_fields):
+        talk = opener.conversation(step.talk.messages, [Document(**item)])
+    elif keys == set(Message.model_fields):
+        system = [one for one in step.talk.messages if one.role == "system"]
+        talk = opener.conversation([*system, Message(**item)])
     return step.frame.branch(step.path, talk, {"item": item, "index": index})
 
 

@@ -30,7 +30,7 @@ async def retrieve(step: Step, node: Retrieve) -> AsyncGenerator[ev.Event, None]
         found = index.search(query, node.top)
     except InputError as error:
         raise ChainRunError(str(error), step.name, "engine") from error
-    judged = await _judged(step, node, found)
+    judged = await _judged(step, node, found, query)
     for _, one in judged:
         for event in one.events(step):
             yield event
@@ -48,18 +48,28 @@ async def retrieve(step: Step, node: Retrieve) -> AsyncGenerator[ev.Event, None]
 
 
 async def _judged(
-    step: Step, node: Retrieve, found: list[Document]
+    step: Step, node: Retrieve, found: list[Document], query: str
 ) -> list[tuple[Document, Found]]:
-    """What every guard finds of every passage, each alone on a fork of the conversation."""
+    """What every guard finds of every passage, each alone before the question.
+
+    That is where intrinsics are trained to read a document: behind the question the shipped ones
+    find nearly everything irrelevant. The query is the question where the user's is not last.
+    """
     if not node.guards:
         return []
     talk = step.frame.conversation()
     known = {one.id for one in talk.documents}
     pairs = [(one, guard) for one in found if one.id not in known for guard in node.guards]
+    bare, question = talk.fork(), query
+    last = talk.since(talk.mark - 1) if talk.mark else ()
+    if last and last[0].message.role == "user":
+        bare.rewind(talk.mark - 1)
+        question = last[0].message.content
     asked = []
     for document, guard in pairs:
-        fork = talk.fork()
+        fork = bare.fork()
         fork.add_documents([document])
+        fork.add("user", question)
         asked.append((guard, fork))
     verdicts = await Looking(step, asked).found()
     return [(document, one) for (document, _), one in zip(pairs, verdicts, strict=True)]

@@ -13,7 +13,7 @@ from conftest import check_integrity, tiny_engine, write_intrinsic
 from flows import HELLO, Failing, chain_of, events_of, run
 from intrinsics.catalogue import Catalogue
 from intrinsics.engine import Engine
-from intrinsics.messages import Document
+from intrinsics.messages import Document, Message
 
 
 @pytest.fixture(scope="module")
@@ -221,6 +221,30 @@ flow: [start -> each, each -> end]
     for told, document in zip(result.nodes[0].output["values"], documents, strict=True):
         alone = engine.call(engine.conversation(HELLO.messages, [document]), "useful")
         assert told["useful"]["distribution"] == pytest.approx(alone.distribution, abs=1e-5)
+    check_integrity(engine)
+
+
+def test_an_intrinsic_over_messages_is_one_fan_out_and_finds_what_it_finds_alone(
+    engine: Engine,
+) -> None:
+    messages = [Message(role="user", content=f"Request number {i}.") for i in range(3)]
+
+    def asked() -> list[Message]:
+        return messages
+
+    text = """\
+chain: screen
+system: Be brief.
+nodes:
+  asked: {function: "m:asked"}
+  each: {map: {over: asked.value, do: {check: [tone, topic]}}}
+flow: [start -> asked, asked -> each, each -> end]
+"""
+    result = chain_of(text, engine.catalogue, asked=asked).run(engine, RunInput())
+    system = Message(role="system", content="Be brief.")
+    for told, message in zip(result.nodes[1].output["values"], messages, strict=True):
+        alone = engine.call(engine.conversation([system, message]), "tone")
+        assert told["tone"]["distribution"] == pytest.approx(alone.distribution, abs=1e-5)
     check_integrity(engine)
 
 

@@ -24,7 +24,7 @@ from chains.cli import main
 from chains.drawing import ascii_art, dot, layout, mermaid, picture, svg
 from chains.drawing.layout import Layout, Point
 from chains.expression import Compare, Constant, Ref
-from chains.model import ChainModel, Check, Edge, Function, Node, Say
+from chains.model import ChainModel, Check, Edge, Function, Guard, Node, Say, Turn
 from drawn_ascii import Drawn
 
 Arrows: TypeAlias = Counter[tuple[str, str, str]]
@@ -297,3 +297,10 @@ def test_a_terminal_gets_the_characters_it_can_show(encoding: str, corner: str) 
         env={**os.environ, "PYTHONIOENCODING": encoding},
     )
     assert done.returncode == 0 and done.stdout.decode(encoding).strip().startswith(corner)
+
+
+def test_a_box_names_the_guards_of_its_node() -> None:
+    guards = tuple(Guard(at="input", check=one, label="x", then="refuse") for one in "ab")
+    flow = (Edge(source="start", target="reply"), Edge(source="reply", target="end"))
+    model = ChainModel(name="guarded", nodes={"reply": Turn(guards=guards)}, flow=flow)
+    assert picture(model).boxes[1].detail == "turn, guarded by a, b"

@@ -8,14 +8,32 @@ from typing import Any
 
 import pytest
 
-from chains import END, START, ChainDefinitionError, ChainRunError, Definition, guard, turn
+from chains import (
+    END,
+    START,
+    ChainDefinitionError,
+    ChainRunError,
+    Definition,
+    RunInput,
+    guard,
+    turn,
+)
 from chains.chain import Chain
 from chains.dumper import to_yaml
-from chains.events import Asked, Event, GuardTripped, NodeFinished, RolledBack, Token
+from chains.events import (
+    Asked,
+    Event,
+    GuardTripped,
+    NodeFinished,
+    RolledBack,
+    Token,
+    VerdictReached,
+)
 from conftest import check_integrity, tiny_engine, write_intrinsic
 from flows import HELLO, chain_of, events_of, run
 from intrinsics.catalogue import Catalogue
 from intrinsics.engine import Engine
+from intrinsics.messages import Document, Message
 
 REPLIES = """\
 chain: replies
@@ -216,6 +234,28 @@ flow: [start -> find, find -> end]
         result = run(chain_of(text % above, engine.catalogue), engine)
         assert len(result.nodes[0].output) == count
         assert result.ledger["computed"] > 0
+
+
+@pytest.mark.parametrize("messages", [HELLO.messages, ()])
+def test_a_passage_is_judged_before_the_question(
+    engine: Engine, tmp_path: Path, messages: tuple[Message, ...]
+) -> None:
+    (tmp_path / "a.md").write_text("Hello is said at noon.")
+    text = f"""\
+chain: found
+nodes:
+  find:
+    retrieve:
+      folder: {tmp_path}
+      query: Hello
+      guards: [{{at: documents, check: useful, label: yes, then: pass}}]
+flow: [start -> find, find -> end]
+"""
+    events = events_of(chain_of(text, engine.catalogue), engine, RunInput(messages=messages))
+    [verdict] = [one for one in events if isinstance(one, VerdictReached)]
+    document = Document(id="a.md#1", text="Hello is said at noon.")
+    alone = engine.call(engine.conversation(HELLO.messages, [document]), "useful")
+    assert verdict.distribution == pytest.approx(alone.distribution, abs=1e-5)
 
 
 def test_both_spellings_are_one_model(engine: Engine) -> None:

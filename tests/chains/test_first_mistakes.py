@@ -1,0 +1,152 @@
+"""What a newcomer gets wrong first is told in words that lead to the fix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from chains import (
+    END,
+    START,
+    ChainDefinitionError,
+    ChainRunError,
+    Definition,
+    RunInput,
+    check,
+    function,
+    say,
+)
+from flows import chain_of, run
+
+CHAIN = """\
+chain: helper
+nodes:
+  screen: {check: jailbreak}
+  refuse: {say: "I stay with my rules."}
+  reply: {turn: {max_tokens: 20, temperature: 0.7}}
+  sure: {check: certainty}
+flow:
+  - start -> screen
+  - screen -> refuse: {when: screen.value == 'jailbreak'}
+  - screen -> reply: otherwise
+  - reply -> sure
+  - sure -> reply: {until: sure.value >= 0.8, at_most: 3, then: end}
+  - refuse -> end
+"""
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "place", "told"),
+    [
+        ("== 'jail", "= 'jail", "9:43", "not a condition: invalid syntax; use names, literals, =="),
+        ("break'}", "break' && true}", "9:59", "and, or, not, and parentheses"),
+        ("'jailbreak'}", "jailbreak}", "9:46", "a label stands in quotes: 'jailbreak'"),
+        ("  reply:", "\treply:", "5:1", "indent by spaces, not by tabs"),
+        (
+            '"I stay with my rules."',
+            "My rules: I stay.",
+            "4:25",
+            "put a text that has ': ' in it in",
+        ),
+        ("start ->", "START ->", "8:5", "unknown node 'START'; did you mean 'start'?"),
+        ("screen.value", "screen", "9:30", "compare 'screen.value'"),
+    ],
+)
+def test_a_mistake_in_yaml_is_told_with_its_fix(
+    right: str, wrong: str, place: str, told: str
+) -> None:
+    with pytest.raises(ChainDefinitionError) as caught:
+        chain_of(CHAIN.replace(right, wrong))
+    assert [one for one in str(caught.value).splitlines() if place in one and told in one]
+
+
+def test_an_unbounded_loop_is_told_without_what_follows_from_it() -> None:
+    wrong = CHAIN.replace(
+        "{until: sure.value >= 0.8, at_most: 3, then: end}", "{when: sure.value < 1}"
+    )
+    with pytest.raises(ChainDefinitionError) as caught:
+        chain_of(wrong + "  - sure -> end: otherwise\n")
+    [fault] = caught.value.faults
+    assert fault.message.startswith("unbounded loop through reply -> sure; add at_most and then")
+
+
+def no_condition() -> None:
+    check("safety").when("unsafe")  # type: ignore[arg-type]
+
+
+def no_data() -> None:
+    check("safety").until(lambda state: True)  # type: ignore[arg-type]
+
+
+def no_name() -> None:
+    function(lambda: 1)
+
+
+def no_list() -> None:
+    class Flat(Definition):
+        hello = say("Hello.")
+        flow = START >> hello >> END  # type: ignore[assignment]
+
+    Flat.chain()
+
+
+def no_flow() -> None:
+    class Empty(Definition):
+        hello = say("Hello.")
+
+    Empty.chain()
+
+
+@pytest.mark.parametrize(
+    ("mistake", "told"),
+    [
+        (no_condition, r"this is a str; compare what a node leaves, such as screen.value == "),
+        (no_data, "a condition is data, and this is a function"),
+        (no_name, "is no module-level function; a chain calls it by its name"),
+        (no_list, r"flow is a list of paths; put this one in \[...\]"),
+        (no_flow, "the flow of Empty is empty; begin it with START"),
+    ],
+)
+def test_a_mistake_in_python_is_told_with_its_place(mistake: Callable[[], None], told: str) -> None:
+    with pytest.raises(ChainDefinitionError, match=rf"test_first_mistakes.*:\d+:\d+: .*{told}"):
+        mistake()
+
+
+class Item(BaseModel):
+    count: int
+
+
+def make() -> list[Item]:
+    return [Item(count=2), Item(count=3)]
+
+
+def total(items: list[Item]) -> int:
+    return sum(item.count for item in items)
+
+
+def parse() -> list[dict[str, Any]]:
+    return [{"count": "many"}]
+
+
+SUM = """\
+chain: sum
+nodes:
+  made: {{function: "m:{made}"}}
+  summed: {{function: {{call: "m:total", arguments: {{items: made.value}}}}}}
+flow: [start -> made, made -> summed, summed -> end]
+output: "{{{{ summed.value }}}}"
+"""
+
+
+def test_a_function_that_takes_models_gets_models() -> None:
+    chain = chain_of(SUM.format(made="make"), make=make, total=total)
+    assert run(chain, given=RunInput()).output == "5"
+
+
+def test_what_is_no_such_model_is_told() -> None:
+    chain = chain_of(SUM.format(made="parse"), parse=parse, total=total)
+    with pytest.raises(ChainRunError, match=r"node 'summed': m:total can't take .* for 'items': "):
+        run(chain, given=RunInput())
