@@ -34,7 +34,7 @@ def case_of(store: Store, run_id: str, chain: Chain) -> Case:
     model or a human has said, as where a guard had a reply written again.
     """
     events, _ = told(store, run_id)
-    if not isinstance(events[-1], ev.RunFinished | ev.RunFailed):
+    if not events or not isinstance(events[-1], ev.RunFinished | ev.RunFailed):
         raise InputError(f"run {run_id} has not ended; resume it first")
     given = RunInput.of(store.definition(run_id).input, f"run {run_id}")
     asked = {
@@ -60,8 +60,8 @@ def case_of(store: Store, run_id: str, chain: Chain) -> Case:
 def add(case: Case, name: str, file: Path, chain: Path | None) -> None:
     """Write a case into NAME.test.yaml, behind those that are there. `chain` is its chain's file.
 
-    Raises: InputError: not a name of such a file, no file of cases, or a case of that name is in
-    it; OutputError: it can't be written.
+    Raises: InputError: not a name of such a file, no file of cases, one of another chain, or a
+    case of that name is in it; OutputError: it can't be written.
     """
     if not file.name.endswith(SUFFIX):
         raise InputError(f"{file}: a file of cases ends in {SUFFIX}")
@@ -71,8 +71,11 @@ def add(case: Case, name: str, file: Path, chain: Path | None) -> None:
     beside = file.with_name(f"{file.name.removesuffix(SUFFIX)}.yaml")
     if file.is_file():
         data = _read(yaml, file)
-    elif chain is not None and chain.absolute() != beside.absolute():
+    elif chain is not None and chain.resolve() != beside.resolve():
         data = {"chain": os.path.relpath(chain, file.parent), **data}
+    of = file.parent / data.get("chain", beside.name)
+    if chain is not None and of.resolve() != chain.resolve():
+        raise InputError(f"{file}: its cases are of {of}, but the run is one of {chain}")
     if name in data["cases"]:
         raise InputError(f"{file}: it has a case {name!r} already")
     data["cases"][name] = case.model_dump(mode="json", exclude_defaults=True)

@@ -17,6 +17,7 @@ from chains.recorder import recorded, resumed
 from chains.runner import Run
 from chains.store import Store
 from chains.testing import Script
+from chains.testing.cases import Cases
 from chains.testing.from_record import add, case_of
 from flows import HELLO, chain_of
 from intrinsics.engine import Engine
@@ -60,6 +61,12 @@ def test_a_run_on_the_model_is_played_again_without_it(tmp_path: Path, store: St
     }
     assert case.given.turns is not None and len(case.given.turns) == 3
     assert case.expect.path is not None and case.expect.path.count("reply") == 3
+    (tmp_path / "traced.yaml").write_text(YAML)
+    add(case, "told", tmp_path / "traced.test.yaml", tmp_path / "traced.yaml")
+    cases = Cases.load(tmp_path / "traced.yaml", engine.catalogue)
+    assert cases.cases == {"told": case} and cases.run("told").faults == ()
+    with pytest.raises(InputError, match=r"its cases are of .*traced\.yaml, but the run is one of"):
+        add(case, "more", tmp_path / "traced.test.yaml", tmp_path / "other.yaml")
 
 
 GUARDED = """\
@@ -113,6 +120,8 @@ flow: [start -> who, who -> why, why -> f, f -> why: {at_most: 5, then: end}]
 
     chain = chain_of(text, f=f)
     run_id = begin(store, chain)
+    with pytest.raises(InputError, match="has not ended"):
+        case_of(store, store.fork(run_id, 0), chain)
     with pytest.raises(InputError, match="has not ended; resume it first"):
         case_of(store, run_id, chain)
     for answer in ("Ada", "so"):
