@@ -158,7 +158,7 @@ def test_links_of_the_documents_lead_somewhere() -> None:
 
 def test_the_tables_of_the_readme_are_those_that_were_measured() -> None:
     tables = runpy.run_path(str(ROOT / "benchmarks" / "tables.py"))
-    for name in ("speed", "decode", "concurrency", "flow", "training", "quality"):
+    for name in ("speed", "decode", "concurrency", "flow", "training", "overhead", "quality"):
         table = tables[name](RESULTS)
         assert table in README, f"run benchmarks/tables.py and put this in the README:\n{table}"
 
