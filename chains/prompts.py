@@ -18,6 +18,7 @@ class Prompts:
     def __init__(self, chat: ChatFormat | None) -> None:
         """`chat` is None where a script stands in the model's place, and nothing is read."""
         self.chat, self._told = chat, ""
+        self._before: tuple[tuple[int, ...], str] = (), ""  # verdicts of a fan-out share it
 
     def told(
         self, stamp: dict[str, Any], ids: Sequence[int], verdict: Verdict | None = None
@@ -27,11 +28,9 @@ class Prompts:
         if chat is None:
             return
         activated_at = None if verdict is None else verdict.ledger.activated_at
-        before = None if activated_at is None else chat.shown(ids[:activated_at])
+        before = None if activated_at is None else self._shown(chat, tuple(ids[:activated_at]))
         text = chat.shown(ids) if before is None else before + chat.shown(ids[activated_at:])
-        pairs = enumerate(zip(self._told, text, strict=False))
-        same = min(len(self._told), len(text))
-        kept = next((place for place, (old, new) in pairs if old != new), same)
+        kept = _alike(self._told, text)
         self._told = text
         yield PromptRead(
             **stamp,
@@ -40,3 +39,21 @@ class Prompts:
             text=text[kept:],
             activated_character=None if before is None else len(before),
         )
+
+    def _shown(self, chat: ChatFormat, ids: tuple[int, ...]) -> str:
+        """The text of what stands before an invocation, decoded once for a whole fan-out."""
+        if ids != self._before[0]:
+            self._before = ids, chat.shown(ids)
+        return self._before[1]
+
+
+def _alike(one: str, other: str) -> int:
+    """With how many characters both begin, by halving: prompts are long, and mostly alike."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
