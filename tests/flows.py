@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from chains import Chain, RunInput
 from chains.events import Event
 from chains.loader import read
 from chains.runner import RunResult
+from conftest import tiny_engine, write_intrinsic
 from intrinsics.catalogue import Catalogue
 from intrinsics.engine import Engine
 from intrinsics.messages import Message
@@ -51,3 +53,13 @@ class Failing:
             return self.calls
 
         return failing
+
+
+def judging_engine(folder: Path) -> Engine:
+    """A tiny engine with random judges: tone and topic of a message, quality of a reply."""
+    engine = tiny_engine()
+    write_intrinsic(engine, folder, "tone", ("rude", "kind"), seed=1)
+    write_intrinsic(engine, folder, "topic", ("work", "play"), seed=2)
+    write_intrinsic(engine, folder, "quality", ("bad", "good"), last="assistant", seed=3)
+    engine.catalogue = Catalogue([folder])
+    return engine

@@ -30,7 +30,8 @@ from chains import (
 from chains.expression import Compare, Constant, Member, Not, Ref, Tree, join
 from chains.loader import read
 from chains.parsing import parse
-from conftest import check_integrity, tiny_engine, write_intrinsic
+from conftest import check_integrity
+from flows import judging_engine
 from intrinsics.catalogue import Catalogue
 from intrinsics.engine import Engine
 from intrinsics.messages import Message
@@ -58,12 +59,7 @@ flow:
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
     folder = tmp_path_factory.mktemp("intrinsics")
-    engine = tiny_engine()
-    write_intrinsic(engine, folder, "tone", ("rude", "kind"), seed=1)
-    write_intrinsic(engine, folder, "topic", ("work", "play"), seed=2)
-    write_intrinsic(engine, folder, "quality", ("bad", "good"), last="assistant", seed=3)
-    engine.catalogue = Catalogue([folder])
-    return engine
+    return judging_engine(folder)
 
 
 def chain_of(text: str, catalogue: Catalogue, functions: dict[str, Any] | None = None) -> Chain:

@@ -18,9 +18,9 @@ from chains.model import ChainModel
 from chains.recorder import recorded, resumed
 from chains.runner import RunResult
 from chains.store import HeldRun, Store
-from conftest import check_integrity, tiny_engine, write_intrinsic
+from conftest import check_integrity
 from drawn import Nowhere, flows
-from flows import HELLO, chain_of
+from flows import HELLO, chain_of, judging_engine
 from intrinsics.catalogue import Catalogue
 from intrinsics.engine import Engine
 from recording import play, races, steady, told
@@ -85,12 +85,7 @@ def test_any_chain_killed_after_any_record_comes_to_the_same_end(
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
     folder = tmp_path_factory.mktemp("intrinsics")
-    engine = tiny_engine()
-    write_intrinsic(engine, folder, "tone", ("rude", "kind"), seed=1)
-    write_intrinsic(engine, folder, "topic", ("work", "play"), seed=2)
-    write_intrinsic(engine, folder, "quality", ("bad", "good"), last="assistant", seed=3)
-    engine.catalogue = Catalogue([folder])
-    return engine
+    return judging_engine(folder)
 
 
 TALK = """\

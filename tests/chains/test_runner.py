@@ -12,8 +12,8 @@ import pytest
 from chains import Chain, ChainRunError, RunInput
 from chains.events import Event, NodeStarted
 from chains.loader import read
-from conftest import check_integrity, tiny_engine, write_intrinsic
-from intrinsics.catalogue import Catalogue
+from conftest import check_integrity
+from flows import judging_engine
 from intrinsics.conversation import Conversation
 from intrinsics.engine import Engine
 from intrinsics.messages import Document, Message
@@ -38,12 +38,7 @@ flow: [start -> first, first -> second, second -> done, done -> end]
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
     folder = tmp_path_factory.mktemp("intrinsics")
-    engine = tiny_engine()
-    write_intrinsic(engine, folder, "tone", ("rude", "kind"), seed=1)
-    write_intrinsic(engine, folder, "topic", ("work", "play"), seed=2)
-    write_intrinsic(engine, folder, "quality", ("bad", "good"), last="assistant", seed=3)
-    engine.catalogue = Catalogue([folder])
-    return engine
+    return judging_engine(folder)
 
 
 def chain_of(text: str, engine: Engine, **functions: Any) -> Chain:
