@@ -12,6 +12,7 @@ from intrinsics.ledger import Ledger
 from .. import events as ev
 from ..errors import ChainRunError
 from ..kinds import Guard
+from .check import judged, verdicts
 from .step import Step
 
 if TYPE_CHECKING:
@@ -44,15 +45,7 @@ class Found:
     def events(self, step: Step) -> Iterator[ev.Event]:
         """The verdict, and the trip."""
         if self.verdict is not None:
-            prompts = step.frame.run.prompts
-            yield from prompts.told(step.stamp(), self.verdict.token_ids, self.verdict)
-            yield ev.VerdictReached(
-                **step.stamp(),
-                intrinsic=self.guard.check,
-                value=self.verdict.value,
-                distribution=dict(self.verdict.distribution),
-                ledger=self.verdict.ledger.to_dict(),
-            )
+            yield from verdicts(step, judged({self.guard.check: self.verdict}, self.ledger))
         if self.tripped or self.error is not None:
             yield trip(step, self.guard, self.p, self.error)
 
