@@ -14,11 +14,11 @@ from .catalogue import Catalogue
 from .checkpoint import DEFAULT_NAME, Progress, resolve
 from .conversation import Conversation
 from .device import use_threads
-from .errors import NO_MODELS, BaseModelError, RequestError
+from .errors import NO_MODELS, BaseModelError, IntrinsicsError, RequestError
 from .fanout import Call, FanOut, Verdict, check_request, fan_out
 from .generation import Generation
 from .intrinsic import Intrinsic, prepare
-from .job import Job, Steps, Want
+from .job import Job, Steps, Want, failing
 from .ledger import Ledger
 from .messages import Document, Message
 from .model import Model
@@ -215,9 +215,14 @@ class Engine:
     ) -> list[Job[FanOut]]:
         """`submit` for several conversations or arguments at once: they share the next forward.
 
-        Raises: as `fan_out`, before any is begun.
+        One that can't be asked fails alone, as its job's result tells. Raises: TimedOut.
         """
-        jobs = [self._fan_out(*request, None) for request in requests]
+        jobs: list[Job[FanOut]] = []
+        for request in requests:
+            try:
+                jobs.append(self._fan_out(*request, None))
+            except IntrinsicsError as error:
+                jobs.append(Job(failing(error)))
         self._scheduler.submit_all(jobs)
         return jobs
 

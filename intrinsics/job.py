@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import CancelledError as FutureCancelled
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from torch import Tensor
 
@@ -53,6 +53,12 @@ class Got:
 
 
 Steps = Generator[Want, Got, T]
+
+
+def failing(error: Exception) -> Steps[Any]:
+    """Steps of a request that failed before its first."""
+    raise error
+    yield  # what makes it a generator
 
 
 class Job(Generic[T]):

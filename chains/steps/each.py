@@ -37,21 +37,29 @@ async def each(step: Step, node: Map) -> AsyncGenerator[ev.Event, None]:
     items = evaluate(node.over, step.frame.names)
     if not isinstance(items, list):
         raise ChainRunError(f"{node.over} is {items!r}, not a list", step.name, "branches")
-    frames = {str(i): _frame(step, i, item) for i, item in enumerate(items, start=1)}
+    frames: dict[str, Frame] = {}
     done: dict[str, Outcome] = {}
     errors: dict[str, str] = {}
+    for i, item in enumerate(items, start=1):
+        try:
+            frames[str(i)] = _frame(step, i, item)
+        except IntrinsicsError as fault:  # it fits in no prompt
+            errors[str(i)] = str(fault)
+    add = _shared
     if isinstance(node.do, Check) and all(getattr(node.do, limit) is None for limit in LIMITS):
         for event in await _fan_out(step, node.do, frames, done, errors):
             yield event
     else:
+        add = _summed
         async for event in _apart(node, frames, done, errors):
             yield event
     if errors and node.failed == "raise":
-        number, error = next(iter(errors.items()))
+        number, error = min(errors.items(), key=lambda one: int(one[0]))
         message = f"{len(errors)} of {len(items)} items failed; item {number}, "
         message += f"{_short(items[int(number) - 1])}: {error}"
         raise ChainRunError(message, step.name, "branches")
-    step.outcome = _joined(node, items, done, errors)
+    cost = add([one.ledger for one in done.values()])
+    step.outcome = _joined(node, items, done, errors, cost)
 
 
 def _frame(step: Step, index: int, item: Any) -> Frame:
@@ -100,15 +108,21 @@ async def _fan_out(
     """Ask the intrinsics about all items at once: their rows share a forward."""
     steps = {name: Step(frame, name, node, 1) for name, frame in frames.items()}
     engine, shared = step.engine(), step.frame.conversation()
+    asked: dict[str, dict[str, dict[str, str]]] = {}
+    for name, one in steps.items():
+        try:
+            asked[name] = arguments_of(one, node)
+        except ChainRunError as error:  # a template of an argument
+            errors[name] = error.plain
 
     def ask() -> dict[str, FanOut | IntrinsicsError]:
         engine.prefill(shared)  # once, before it is read by all
         requests: list[tuple[Conversation, list[str], dict[str, dict[str, str]]]] = [
-            (one.frame.conversation(), list(node.intrinsics), arguments_of(one, node))
-            for one in steps.values()
+            (steps[name].frame.conversation(), list(node.intrinsics), arguments)
+            for name, arguments in asked.items()
         ]
         found: dict[str, FanOut | IntrinsicsError] = {}
-        for name, job in zip(steps, engine.submit_all(requests), strict=True):
+        for name, job in zip(asked, engine.submit_all(requests), strict=True):
             try:
                 found[name] = job.result()
             except IntrinsicsError as error:
@@ -116,7 +130,7 @@ async def _fan_out(
         return found
 
     events: list[ev.Event] = []
-    for name, found in (await in_thread(ask)).items() if frames else ():
+    for name, found in (await in_thread(ask)).items() if asked else ():
         if isinstance(found, IntrinsicsError):
             errors[name] = str(found)
             continue
@@ -125,8 +139,23 @@ async def _fan_out(
     return events
 
 
+def _summed(costs: list[Ledger]) -> Ledger:
+    """What branches cost that each ran for itself."""
+    return sum(costs, Ledger())
+
+
+def _shared(costs: list[Ledger]) -> Ledger:
+    """What verdicts cost that were read in the same forwards: those count once."""
+    return Ledger(
+        sum(one.reused for one in costs),
+        sum(one.computed for one in costs),
+        max((one.forwards for one in costs), default=0),
+        max((one.seconds for one in costs), default=0.0),
+    )
+
+
 def _joined(
-    node: Map, items: list[Any], done: dict[str, Outcome], errors: dict[str, str]
+    node: Map, items: list[Any], done: dict[str, Outcome], errors: dict[str, str], ledger: Ledger
 ) -> Outcome:
     values: list[Any] = []
     outputs: list[Any] = []
@@ -142,7 +171,6 @@ def _joined(
         for number in sorted(errors, key=int)
     ]
     state = {"values": values, "failed": failed, "count": len(done), "failures": len(failed)}
-    ledger = sum((one.ledger for one in done.values()), Ledger())
     return Outcome(state, {"values": outputs, "failed": failed}, ledger)
 
 

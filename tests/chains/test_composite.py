@@ -248,6 +248,43 @@ flow: [start -> asked, asked -> each, each -> end]
     check_integrity(engine)
 
 
+@pytest.mark.parametrize(("failed", "kept"), [("drop", 2), ("keep", 3)])
+def test_an_item_that_cannot_be_judged_fails_alone_in_a_fan_out(
+    engine: Engine, failed: str, kept: int
+) -> None:
+    def asked() -> list[Message]:
+        user = Message(role="user", content="Now then.")
+        return [user, Message(role="assistant", content="Yes?"), user]  # tone judges a user's
+
+    text = f"""\
+chain: screen
+nodes:
+  asked: {{function: "m:asked"}}
+  each: {{map: {{over: asked.value, failed: {failed}, do: {{check: tone}}}}}}
+flow: [start -> asked, asked -> each, each -> end]
+"""
+    told = chain_of(text, engine.catalogue, asked=asked).run(engine, RunInput()).nodes[1]
+    assert len(told.output["values"]) == kept
+    [lost] = told.output["failed"]
+    assert lost["index"] == 2 and "tone" in lost["error"]
+    strict = chain_of(text.replace(failed, "raise"), engine.catalogue, asked=asked)
+    with pytest.raises(ChainRunError, match="1 of 3 items failed; item 2"):
+        strict.run(engine, RunInput())
+    check_integrity(engine)
+
+
+def test_the_forward_that_items_share_is_counted_once(engine: Engine) -> None:
+    text = """\
+chain: screen
+nodes: {each: {map: {over: documents, do: {check: useful}}}}
+flow: [start -> each, each -> end]
+"""
+    documents = tuple(Document(id=f"e{i}", text=f"Leaf number {i}.") for i in range(4))
+    given = RunInput(messages=HELLO.messages, documents=documents)
+    result = chain_of(text, engine.catalogue).run(engine, given)
+    assert result.ledger["forwards"] == 1
+
+
 BEST = """\
 chain: best
 nodes:
