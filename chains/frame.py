@@ -125,6 +125,13 @@ class Frame:
         """Run, time and branch for an event."""
         return {"run": self.run.id, "at": self.run.now(), "branch": self.path}
 
+    def rewind(self, mark: int) -> int:
+        """Go back in the conversation; how many messages and blocks went. Changes: the heads."""
+        dropped = self.talk.mark - mark
+        del self.heads[self.talk.standing(mark) + 1 :]
+        self.talk.rewind(mark)
+        return dropped
+
     def conversation(self) -> Conversation:
         """The conversation with the tokens that a model reads."""
         assert self.run.engine is not None, "a run without an engine has plain texts"
@@ -272,8 +279,7 @@ class Frame:
     def _undo(self, step: Step) -> Iterator[ev.Event]:
         """What a node said before it failed was never said."""
         mark = self.marks[step.name]
-        dropped = self.talk.mark - mark
-        self.talk.rewind(mark)
+        dropped = self.rewind(mark)
         self.ahead.clear()
         if dropped:
             yield ev.RolledBack(**step.stamp(), messages=dropped)

@@ -99,9 +99,7 @@ def _take(frame: Frame, here: str, exit_: Exit) -> tuple[str, list[ev.Event]]:
     if edge.abstain_below is not None:
         told += _take_back(frame, here)
     if target == edge.target and exit_.undoes:
-        mark = frame.marks[target]
-        dropped = frame.talk.mark - mark
-        frame.talk.rewind(mark)
+        dropped = frame.rewind(frame.marks[target])
         frame.ahead.clear()
         told.append(ev.RolledBack(**frame.stamp(), node=target, messages=dropped))
     return target, told

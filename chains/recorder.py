@@ -113,8 +113,9 @@ class Recorder:
             failure = ChainRunError(told["error"], step.name, told["reason"])
             return Recalled(None, failure, told["elapsed"])
         said = self._said(record)
-        step.talk.repeat(said)
-        step.frame.heads += self._line(record)
+        instead = told.get("instead", 0)
+        step.talk.repeat(said, instead)
+        step.frame.heads[len(step.frame.heads) - instead :] = self._line(record)
         if record.seq > self._replayed:  # what is replayed is judged again
             for name, one in told["ahead"].items():
                 step.frame.ahead[name] = outcome_of(one)
@@ -125,7 +126,8 @@ class Recorder:
         """A node has finished. Raises: StoreError."""
         frame, outcome = step.frame, step.outcome
         mark = frame.marks[step.name]
-        said = frame.talk.since(mark)
+        stood = frame.talk.standing(mark)
+        said = frame.talk.since(stood)
         messages = self._stored(frame)
         documents = {
             str(i): [document.model_dump() for document in one.documents]
@@ -140,6 +142,8 @@ class Recorder:
             "elapsed": elapsed,
             "said": len(said),
             "documents": documents,
+            "instead": mark - stood,  # a question that documents were laid before since
+            "ahead_of_question": [i for i, one in enumerate(said) if one.ahead],
         }
         head = frame.heads[-1] if said else None
         self._append(step, FINISHED, payload, messages, head)
@@ -234,7 +238,9 @@ class Recorder:
     def _stored(self, frame: Frame) -> tuple[StoredMessage, ...]:
         """What a frame's conversation has that is not stored yet. Changes: the frame's heads."""
         found: list[StoredMessage] = []
-        for one in frame.talk.since(len(frame.heads) - 1):
+        stood = frame.talk.standing(len(frame.heads) - 1)
+        del frame.heads[stood + 1 :]
+        for one in frame.talk.since(stood):
             message = one.message
             stored = StoredMessage(message.role, message.content, one.ids, frame.heads[-1])
             found.append(stored)
@@ -256,12 +262,13 @@ class Recorder:
 
     def _said(self, record: Record) -> list[Said]:
         documents = record.payload["documents"]
+        ahead = record.payload.get("ahead_of_question", ())
         found = []
         for i, hash_ in enumerate(self._line(record)):
             one = self._messages[hash_]
             block = tuple(Document(**document) for document in documents.get(str(i), ()))
             message = Message.model_validate({"role": one.role, "content": one.content})
-            found.append(Said(message, block, one.token_ids))
+            found.append(Said(message, block, one.token_ids, i in ahead))
         return found
 
 

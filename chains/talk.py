@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from intrinsics.errors import ConversationError
+from intrinsics.laid import moved, standing, waits
 from intrinsics.messages import ROLES, Document, Message, Role, Said
 
 if TYPE_CHECKING:
@@ -42,7 +43,10 @@ class PlainTalk:
         self._said.append(Said(Message(role=role, content=content)))
 
     def add_documents(self, documents: Iterable[Document]) -> None:
-        """Append documents. Raises: ConversationError: an empty one, or an id given twice."""
+        """Append documents, before a question that waits for its answer.
+
+        Raises: ConversationError: an empty one, or an id given twice.
+        """
         block, seen = tuple(documents), {one.id for one in self.documents}
         for document in block:
             if not document.text.strip() or document.id in seen:
@@ -51,7 +55,9 @@ class PlainTalk:
             seen.add(document.id)
         if block:
             text = "\n\n".join(one.text for one in block)
-            self._said.append(Said(Message(role="system", content=text), block))
+            ahead = waits(self._said)
+            said = Said(Message(role="system", content=text), block, ahead=ahead)
+            self._said.insert(self.mark - ahead, said)
 
     def fork(self) -> PlainTalk:
         """An independent one with the same past."""
@@ -61,14 +67,22 @@ class PlainTalk:
 
     def rewind(self, mark: int) -> None:
         """Go back to where `mark` was read. Changes: in place."""
-        del self._said[mark:]
+        question = moved(self._said, mark)
+        del self._said[self.standing(mark) :]
+        if question is not None:
+            self._said.append(question)
 
-    def since(self, mark: int) -> tuple[Said, ...]:
-        """What came after `mark` was read."""
-        return tuple(self._said[mark:])
+    def standing(self, mark: int) -> int:
+        """How many of the messages and blocks before `mark` are where they were."""
+        return standing(self._said, mark)
 
-    def repeat(self, said: Iterable[Said]) -> None:
-        """Append what was said before."""
+    def since(self, place: int) -> tuple[Said, ...]:
+        """All but the first `place` messages and blocks."""
+        return tuple(self._said[place:])
+
+    def repeat(self, said: Iterable[Said], instead: int = 0) -> None:
+        """Append what was said before, in place of the last `instead` messages."""
+        del self._said[self.mark - instead :]
         self._said.extend(said)
 
     def become(self, fork: PlainTalk) -> None:

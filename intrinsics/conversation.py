@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .draft import Draft
 from .errors import ConversationError
 from .kv import Branch
+from .laid import moved, standing, waits
 from .messages import ROLES, Document, Message, Role, Said
 from .prompt import ChatFormat, documents_text
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A message or a block of documents, and where its ids end."""
+    """A message or a block of documents, and where its ids end. `ahead`: as in `Said`."""
 
     message: Message
     documents: tuple[Document, ...]
     end: int
+    ahead: bool = False
 
 
 class Conversation:
@@ -87,6 +89,8 @@ class Conversation:
     def add_documents(self, documents: Iterable[Document]) -> None:
         """Append documents, as one message of their own. Changes: the conversation.
 
+        While a user's message waits for its answer they are laid before it: that is where models
+        and intrinsics are trained to read them.
         Raises: ConversationError: an empty document, or an id that is already there.
         """
         self.check_idle()
@@ -101,7 +105,20 @@ class Conversation:
                 )
             seen.add(document.id)
         if block:
-            self._append(Message(role="system", content=documents_text(block)), block)
+            self._lay(Message(role="system", content=documents_text(block)), block)
+
+    def _lay(self, message: Message, block: tuple[Document, ...]) -> None:
+        with self.branch.tree.lock:
+            self.check_idle()
+            if not waits(self._entries):
+                self._append(message, block)
+                return
+            question = self._entries[-1].message
+            self._cut(self.mark - 1)
+            try:
+                self._append(message, block, ahead=True)
+            finally:
+                self._append(question, ())
 
     @property
     def entries(self) -> tuple[tuple[Entry, tuple[int, ...]], ...]:
@@ -132,6 +149,8 @@ class Conversation:
         message: Message,
         documents: tuple[Document, ...],
         known: Sequence[int] | None = None,
+        *,
+        ahead: bool = False,
     ) -> None:
         roles = self.roles
         ids = self.chat.message((*roles, message.role), message.content) if known is None else known
@@ -140,7 +159,7 @@ class Conversation:
             if self.roles != roles:
                 raise ConversationError("two threads add to one conversation; let one do it")
             self._ids.extend(ids)
-            self._entries.append(Entry(message, documents, len(self._ids)))
+            self._entries.append(Entry(message, documents, len(self._ids), ahead))
 
     def check_idle(self) -> None:
         """Raises: ConversationError: a reply is being generated, which will follow this past."""
@@ -173,7 +192,12 @@ class Conversation:
         while count > messages:
             kept -= 1
             count -= not self._entries[kept].documents
-        self.rewind(kept)
+        with self.branch.tree.lock:
+            self._cut(kept)
+            for i in range(kept - 1, -1, -1):
+                if not self._entries[i].ahead:
+                    break
+                self._entries[i] = replace(self._entries[i], ahead=False)  # its question is gone
 
     @property
     def mark(self) -> int:
@@ -185,28 +209,41 @@ class Conversation:
         assert 0 <= mark <= len(self._entries), "a mark is read on this conversation before"
         with self.branch.tree.lock:
             self.check_idle()
-            del self._entries[mark:]
-            self._truncate(self._entries[-1].end if self._entries else 0)
+            question = moved(self._entries, mark)
+            self._cut(standing(self._entries, mark))
+            if question is not None:
+                self._append(question.message, ())
 
-    def since(self, mark: int) -> tuple[Said, ...]:
-        """What came after `mark` was read, with its ids, to be `repeat`ed elsewhere."""
+    def standing(self, mark: int) -> int:
+        """How many of the messages and blocks before `mark` are where they were when it was read.
+
+        One less where documents were laid before a question since; that one follows them now.
+        """
+        return standing(self._entries, mark)
+
+    def since(self, place: int) -> tuple[Said, ...]:
+        """All but the first `place` messages and blocks, with their ids, for `repeat` elsewhere."""
         with self.branch.tree.lock:
-            start = self._entries[mark - 1].end if mark else 0
+            start = self._entries[place - 1].end if place else 0
             found = []
-            for entry in self._entries[mark:]:
-                found.append(
-                    Said(entry.message, entry.documents, tuple(self._ids[start : entry.end]))
-                )
-                start = entry.end
+            for one in self._entries[place:]:
+                ids = tuple(self._ids[start : one.end])
+                found.append(Said(one.message, one.documents, ids, one.ahead))
+                start = one.end
             return tuple(found)
 
-    def repeat(self, said: Iterable[Said]) -> None:
-        """Append what was said before, by its very ids. Changes: the conversation."""
+    def repeat(self, said: Iterable[Said], instead: int = 0) -> None:
+        """Append what was said before, by its very ids. Changes: the conversation.
+
+        It stands in place of the last `instead` messages, as after a question that was moved.
+        """
         with self.branch.tree.lock:
             self.check_idle()
+            self._cut(self.mark - instead)
             for one in said:
                 self._ids.extend(one.ids)
-                self._entries.append(Entry(one.message, one.documents, len(self._ids)))
+                entry = Entry(one.message, one.documents, len(self._ids), one.ahead)
+                self._entries.append(entry)
 
     def become(self, fork: Conversation) -> None:
         """Take over what a fork of this conversation has; nothing is copied. Changes: in place."""
@@ -257,7 +294,9 @@ class Conversation:
             message = Message(role="assistant", content=content)
             self._entries.append(Entry(message, (), len(self._ids)))
 
-    def _truncate(self, length: int) -> None:
-        with self.branch.tree.lock:
-            del self._ids[length:]
-            self.branch.truncate(min(self.branch.length, length))
+    def _cut(self, place: int) -> None:
+        """Keep the first `place` messages and blocks."""
+        del self._entries[place:]
+        length = self._entries[-1].end if self._entries else 0
+        del self._ids[length:]
+        self.branch.truncate(min(self.branch.length, length))

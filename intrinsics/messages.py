@@ -36,8 +36,12 @@ class Document(BaseModel, frozen=True, extra="forbid"):
 
 @dataclass(frozen=True)
 class Said:
-    """A message, or the message that holds `documents`, with the exact ids behind it."""
+    """A message, or the message that holds `documents`, with the exact ids behind it.
+
+    `ahead`: the documents were laid before a question that stood there already.
+    """
 
     message: Message
     documents: tuple[Document, ...] = ()
     ids: tuple[int, ...] = ()
+    ahead: bool = False

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from chains import Chain, ChainRunError
+from chains import Chain, ChainRunError, RunInput
 from chains.model import ChainModel
-from chains.recorder import Recorder
+from chains.recorder import Recorder, recorded, resumed
 from chains.runner import RunResult
 from chains.runner import run as run_chain
+from chains.store import HeldRun, Store
+from flows import HELLO
 from intrinsics.engine import Engine
 
 
@@ -60,3 +63,41 @@ def steady(heads: bool, broken: bool) -> dict[str, Callable[..., Any]]:
 def races(model: ChainModel) -> bool:
     """Whether the branches of some node may end in another order the next time."""
     return any(getattr(node, "join", "all") != "all" for _, node in model.parts())
+
+
+class Killed(BaseException):
+    """What ends a process in these tests."""
+
+
+def dying(append: Callable[..., int], after: int) -> Callable[..., int]:
+    """`HeldRun.append` that ends everything once it has written so many times."""
+    written = 0
+
+    def die(self: HeldRun, *entries: Any, **more: Any) -> int:
+        nonlocal written
+        if written == after:
+            raise Killed
+        written += 1
+        return append(self, *entries, **more)
+
+    return die
+
+
+def killed_and_resumed(
+    chain: Chain, path: Path, after: int, engine: Engine | None, given: RunInput = HELLO
+) -> tuple[bool, RunResult | ChainRunError]:
+    """Whether the run was still going after so many records, and what it comes to, resumed."""
+    append, killed = HeldRun.append, False
+    with Store.open(path) as store:
+        with recorded(store, chain, given) as recorder:
+            HeldRun.append = dying(append, after)  # type: ignore[method-assign]
+            try:
+                play(chain, recorder, engine)
+            except Killed:
+                killed = True
+            finally:
+                HeldRun.append = append  # type: ignore[method-assign]
+        with resumed(store, recorder.run_id, chain) as again:
+            result = play(chain, again, engine)
+        assert store.check() == []
+    return killed, result

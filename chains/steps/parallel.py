@@ -71,8 +71,10 @@ def commit(talk: Talk, branches: list[Frame]) -> None:
         become(talk, writers[0].talk)  # with the keys and values it has
         return
     for one in writers:
-        said = one.talk.since(one.begin)
-        talk.repeat(part for part in said if not part.documents)
+        stood = one.talk.standing(one.begin)
+        said = one.talk.since(stood)
+        messages = [part for part in said if not part.documents]
+        talk.repeat(messages[one.begin - stood :])  # without a question that was only moved
         add_new(talk, (document for part in said for document in part.documents))
 
 

@@ -52,24 +52,20 @@ async def _judged(
 ) -> list[tuple[Document, Found]]:
     """What every guard finds of every passage, each alone before the question.
 
-    That is where intrinsics are trained to read a document: behind the question the shipped ones
-    find nearly everything irrelevant. The query is the question where the user's is not last.
+    The query is the question where the user's is not last.
     """
     if not node.guards:
         return []
     talk = step.frame.conversation()
     known = {one.id for one in talk.documents}
     pairs = [(one, guard) for one in found if one.id not in known for guard in node.guards]
-    bare, question = talk.fork(), query
-    last = talk.since(talk.mark - 1) if talk.mark else ()
-    if last and last[0].message.role == "user":
-        bare.rewind(talk.mark - 1)
-        question = last[0].message.content
+    asking = talk.fork()
+    if talk.roles[-1:] != ("user",):
+        asking.add("user", query)
     asked = []
     for document, guard in pairs:
-        fork = bare.fork()
+        fork = asking.fork()
         fork.add_documents([document])
-        fork.add("user", question)
         asked.append((guard, fork))
     verdicts = await Looking(step, asked).found()
     return [(document, one) for (document, _), one in zip(pairs, verdicts, strict=True)]

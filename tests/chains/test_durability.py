@@ -3,65 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import given as cases
 from hypothesis import strategies as st
 
-from chains import Chain, ChainRunError, RunInput
+from chains import Chain
 from chains.errors import ChainChanged, RunIsHeld, StoreError, StoreRequestError
 from chains.model import ChainModel
 from chains.recorder import recorded, resumed
 from chains.runner import RunResult
-from chains.store import HeldRun, Store
+from chains.store import Store
 from conftest import check_integrity
 from drawn import Nowhere, flows
 from flows import HELLO, chain_of, judging_engine
 from intrinsics.catalogue import Catalogue
 from intrinsics.engine import Engine
-from recording import play, races, steady, told
-
-
-class Killed(BaseException):
-    """What ends a process in these tests."""
-
-
-def dying(append: Callable[..., int], after: int) -> Callable[..., int]:
-    """`HeldRun.append` that ends everything once it has written so many times."""
-    written = 0
-
-    def die(self: HeldRun, *entries: Any, **more: Any) -> int:
-        nonlocal written
-        if written == after:
-            raise Killed
-        written += 1
-        return append(self, *entries, **more)
-
-    return die
-
-
-def killed_and_resumed(
-    chain: Chain, path: Path, after: int, engine: Engine | None, given: RunInput = HELLO
-) -> tuple[bool, RunResult | ChainRunError]:
-    """Whether the run was still going after so many records, and what it comes to, resumed."""
-    append, killed = HeldRun.append, False
-    with Store.open(path) as store:
-        with recorded(store, chain, given) as recorder:
-            HeldRun.append = dying(append, after)  # type: ignore[method-assign]
-            try:
-                play(chain, recorder, engine)
-            except Killed:
-                killed = True
-            finally:
-                HeldRun.append = append  # type: ignore[method-assign]
-        with resumed(store, recorder.run_id, chain) as again:
-            result = play(chain, again, engine)
-        assert store.check() == []
-    return killed, result
+from recording import killed_and_resumed, play, races, steady, told
 
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
