@@ -45,7 +45,7 @@ class RunView:
         self._definitions = definitions_of(chain.model, catalogue)
         self._columns = Columns.around(_spellings(self._definitions.values()))
         self._verdicts: list[Shown] = []
-        self._spoken = self._streams = False
+        self._spoken, self._streams = "", False
         self._why: Text | None = None
         self._sheet: Sheet = Paper(screen)
         if screen.changeable:
@@ -72,7 +72,7 @@ class RunView:
                 self._sheet.settle()
             case ev.RunFinished():
                 self.costs.seconds = event.at
-                if not self._spoken and event.output:
+                if event.output.strip() not in ("", self._spoken.strip()):
                     self._say(event.output)
                 self._sum_up()
                 self._sheet.settle()
@@ -115,7 +115,8 @@ class RunView:
         self.costs.computed += int(event.ledger["computed"] or 0)
 
     def _finished(self, event: ev.NodeFinished) -> None:
-        self._spoken = self._spoken or event.kind in ("turn", "say")
+        if event.kind in ("turn", "say"):
+            self._spoken = str(event.output)
         match event.kind:
             case "turn":
                 if not self._streams:  # it was recalled, or something stands in its place
@@ -130,7 +131,7 @@ class RunView:
             case "best_of" | "subchain":
                 text = event.output["text"] if event.kind == "best_of" else event.output
                 if text:
-                    self._spoken = True
+                    self._spoken = text
                     self._say(text)
             case "ask":
                 pass

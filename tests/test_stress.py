@@ -19,7 +19,7 @@ from intrinsics.messages import Message
 from intrinsics.sampling import Sampling
 from stress import TOLERANCE, Stress, judged_engine
 
-ROUNDS = 500
+ROUNDS = 200
 KINDS = ["done", "look", "abandoned", "Fault", "MemoryBudgetError", "TimedOut"]
 KINDS += ["Cancelled", "ContextTooLong", "RequestError", "ConversationError", "Guarded"]
 DRAWN = Sampling(max_tokens=5, temperature=0.7, seed=3)
@@ -33,7 +33,7 @@ def test_no_interleaving_makes_a_difference(
     stress = Stress(tmp_path / "intrinsics", seed, monkeypatch)
     for number in range(1, ROUNDS + 1):
         stress.round()
-        if number % 50 == 0:
+        if number % 40 == 0:
             stress.rest()
     assert all(stress.seen[kind] for kind in KINDS), stress.seen  # each kind of outcome was met
     assert stress.engine.stats().kv.evictions > 100

@@ -14,8 +14,11 @@ from rich.text import Text
 
 from chains.live import Live
 from chains.markdown import Blocks, rendered
+from chains.runview import RunView
 from chains.screen import Screen
 from chains.sheet import Paper, Slate
+from flows import chain_of, events_of
+from intrinsics.catalogue import Catalogue
 
 MARKDOWN = """\
 # Lighthouses
@@ -171,3 +174,19 @@ def test_paper_tells_what_is_taken_back() -> None:
     paper.said()
     paper.strike(Text("  taken back: too unsure"))
     assert out.getvalue() == "  Wrong\ufffd[2J.\n  taken back: too unsure\n    Wrong\ufffd[2J.\n"
+
+
+@pytest.mark.parametrize(
+    ("output", "times"),
+    [("", 1), ("output: '{{ said }}'\n", 1), ("output: '{{ said }} 3 of 3'\n", 2)],
+)
+def test_what_a_chain_gives_is_shown_unless_it_was_said_last(output: str, times: int) -> None:
+    chain = chain_of(
+        f"chain: c\n{output}nodes: {{a: {{say: Found.}}}}\nflow: [start -> a, a -> end]\n"
+    )
+    out = io.StringIO()
+    view = RunView(Screen(out, plain=True), chain, Catalogue())
+    for event in events_of(chain):
+        view.show(event)
+    assert out.getvalue().count("Found.") == times
+    assert ("3 of 3" in out.getvalue()) == (times == 2)
