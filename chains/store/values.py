@@ -7,6 +7,7 @@ value that is long without it. Keys that begin with "$" get a second one, so not
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Callable
 from hashlib import sha256
@@ -23,6 +24,7 @@ _WHOLE = 2048  # characters of a value whose long strings are out
 _DEEPEST = 200  # SQLite's JSON functions end at 1,000, Python's somewhere near
 _JSON: TypeAdapter[JsonValue] = TypeAdapter(JsonValue)
 _BLOB = "$blob"
+_MAYBE_LONG = re.compile(rf'"(?:[^"\\]|\\.){{{LONG + 1}}}')  # or a long row of numbers
 
 Blobs: TypeAlias = dict[str, str]
 """JSON texts under their hashes."""
@@ -40,7 +42,7 @@ def pack(value: JsonValue, blobs: Blobs) -> str:
     try:
         _JSON.validate_python(value)
         text = _text(value)
-        if len(text) <= LONG and '"$' not in text:
+        if _is_short(text):
             return text
         text = _text(_without_long(value, blobs, 0))
     except ValidationError as error:
@@ -87,6 +89,16 @@ def digest(text: str) -> str:
 
 def _text(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _is_short(text: str) -> bool:
+    """Whether nothing of a JSON text can be long, deep or mistaken, seen without taking it apart."""
+    return (
+        len(text) <= _WHOLE
+        and '"$' not in text
+        and text.count("[") + text.count("{") <= _DEEPEST
+        and not _MAYBE_LONG.search(text)
+    )
 
 
 def _taken_out(text: str, blobs: Blobs) -> dict[str, str]:
