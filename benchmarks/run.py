@@ -25,6 +25,7 @@ COMPARED: dict[str, list[str]] = {
     "decode": [],
     "concurrency": [],
     "flow": [],
+    "guards": [],
     "fanout": ["--context", "4096", "--adapters", "8"],
     "scaling": ["--out", os.path.relpath(RESULTS)],  # as it stands in the result
     "soak": [],

@@ -118,6 +118,28 @@ def flow(results: Path) -> str:
     return "\n".join(lines)
 
 
+def guards(results: Path) -> str:
+    """How long a guarded question waits for its first text, or for its refusal."""
+    found = _read(results / "guards.json")
+    words = {
+        "passed beside": "**ours: the guard beside the reply**, first text",
+        "passed before": "a check before the reply, first text",
+        "passed unguarded": "no guard, first text",
+        "blocked beside": "**ours: the guard beside the reply**, refusal",
+        "blocked before": "a check before the reply, refusal",
+    }
+    sizes = " | ".join(f"after {point['context']:,} tokens" for point in found["curve"])
+    lines = [f"| milliseconds (min to max) | {sizes} |", "|---" * (len(found["curve"]) + 1) + "|"]
+    for name, said in words.items():
+        told = (point["seconds"][name] for point in found["curve"])
+        cells = (
+            f"{one['median'] * 1000:.0f} ({one['min'] * 1000:.0f} to {one['max'] * 1000:.0f})"
+            for one in told
+        )
+        lines.append(f"| {said} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def training(results: Path) -> str:
     """How long the training of an adapter takes."""
     found = _read(results / "training.json")
@@ -174,6 +196,7 @@ def tables(results: Path) -> str:
         "decode": decode,
         "concurrency": concurrency,
         "flow": flow,
+        "guards": guards,
         "training": training,
         "overhead": overhead,
         "parity": quality,

@@ -132,6 +132,38 @@ def flow(
     )
 
 
+@group.command(epilog="Example: chains bench guards --context 1024 --context 4096 --json")
+def guards(
+    context: Annotated[
+        list[int] | None,
+        typer.Option(help="Tokens before the question; repeatable. [default: 256, 1024, 4096]"),
+    ] = None,
+    tokens: TokensOption = 32,
+    repetitions: RepetitionsOption = 5,
+    as_json: JsonOption = False,
+) -> None:
+    """Time a guard on the input that runs beside the reply, and one that runs before it."""
+    quieten()
+    from ..bench.guards import CONTEXTS, run
+
+    with loading_bar() as bar:
+        found = run(context or CONTEXTS, tokens, repetitions, bar)
+    if as_json:
+        print_json(found)
+        return
+    _table(
+        ("milliseconds", *found["curve"][0]["raw"]),
+        [
+            (
+                f"{point['context']:,} tokens",
+                *(f"{told['median'] * 1000:.0f}" for told in point["seconds"].values()),
+            )
+            for point in found["curve"]
+        ],
+        "passed: until the first text is shown; blocked: until the run is over",
+    )
+
+
 @group.command(epilog="Example: chains bench fanout --context 4096 --adapters 8 --json")
 def fanout(
     context: Annotated[int, typer.Option(help="Tokens of the shared prefix.")] = 1024,

@@ -92,7 +92,7 @@ def _text(value: object) -> str:
 
 
 def _is_short(text: str) -> bool:
-    """Whether nothing of a JSON text can be long, deep or mistaken, seen without taking it apart."""
+    """Whether nothing in a JSON text can be long, deep or mistaken; the text alone tells."""
     return (
         len(text) <= _WHOLE
         and '"$' not in text

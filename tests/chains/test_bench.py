@@ -27,13 +27,14 @@ SIZES = {
         *("--conversations", "2", "--context", "120", "--tokens", "3", "--repetitions", "1"),
     ],
     "flow": ["--context", "150", "--tokens", "3", "--repetitions", "1"],
+    "guards": ["--context", "96", "--tokens", "3", "--repetitions", "1"],
     "fanout": ["--context", "96", "--adapters", "2", "--repetitions", "1"],
     "scaling": ["--context", "128", "--prefix", "64", "--most", "2", "--repetitions", "1"],
     "soak": ["--conversations", "6", "--threads", "3"],
     "training": ["--examples", "4", "--context", "40", "--repetitions", "1"],
 }
 DRAWN = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "tables.py"))
-TABLES = {name: DRAWN[name] for name in ("decode", "concurrency", "flow", "training")}
+TABLES = {name: DRAWN[name] for name in ("decode", "concurrency", "flow", "guards", "training")}
 
 
 @pytest.fixture
@@ -108,6 +109,19 @@ def test_the_flow_has_six_calls_and_the_labels_of_peft(measured: Any) -> None:
     for name in ("ours", "peft_lora", "peft_alora"):
         assert len(told["raw"][name]) == 1
         assert set(told["stages"][name]) == {"prefill", "turns", "intrinsics"}
+
+
+@pytest.mark.slow
+def test_a_guard_beside_the_reply_is_held_against_one_before_it(measured: Any) -> None:
+    told = measured("guards")
+    assert told["ratio_to_before"] > 0 and told["ratio_to_unguarded"] > 0
+    [point] = told["curve"]
+    assert abs(point["context"] - 96) <= 6
+    assert {name for name in point["raw"] if name.startswith("passed")} == {
+        "passed beside",
+        "passed before",
+        "passed unguarded",
+    }
 
 
 @pytest.mark.slow
