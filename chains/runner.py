@@ -85,10 +85,12 @@ class Run:
         alone: bool = False,
         recorder: Recorder | None = None,
         source: str | None = None,
+        heard: bool = True,
     ) -> None:
         """Prepare it. `conversation` goes on an earlier one; `answer` serves ask nodes.
 
         `recorder` keeps the run, and recalls what was run before; `source` is told to it.
+        `heard`: somebody reads the events; else prompts, which take time, are not told.
 
         `engine` may be None for a chain that never calls the model. `alone`: nothing else needs
         this event loop, so a function may block it.
@@ -99,7 +101,7 @@ class Run:
         self.chain, self.answer, self.alone = chain, answer, alone
         self.engine = cast("Engine | None", engine)  # a script stands in for all a node asks of it
         self.given = given.model_dump(mode="json")
-        self.prompts = Prompts(None if engine is None else engine.chat)
+        self.prompts = Prompts(engine.chat if engine is not None and heard else None)
         self.opener: Opener = PlainOpener() if engine is None else engine
         self.model = chain.model
         state = {"input": typed_inputs(self.model, given.inputs)}
@@ -212,6 +214,7 @@ async def run(
         alone=alone,
         recorder=recorder,
         source=source,
+        heard=recorder is not None,
     )
     told: list[ev.Event] = []
     async with aclosing(one.events()) as events:
