@@ -16,7 +16,7 @@ class Prompts:
     """Tells each prompt by what differs from the one before, so that a stream grows linearly."""
 
     def __init__(self, chat: ChatFormat | None) -> None:
-        """`chat` is None where nothing is told: nobody hears, or a script is in the model's place."""
+        """`chat` is None where nothing is told: nobody hears, or a script stands in."""
         self.chat, self._told = chat, ""
         self._before: tuple[tuple[int, ...], str] = (), ""  # verdicts of a fan-out share it
 
