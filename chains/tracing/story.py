@@ -158,6 +158,8 @@ class _Teller:
             self.prompt = self.prompt[: event.kept_characters] + event.text
         if visit is None:
             return
+        if isinstance(event, ev.NodeFailed | ev.Cancelled):
+            visit.until = event.at
         match event:
             case ev.PromptRead():
                 start = event.activated_character
