@@ -28,7 +28,7 @@ SHORT = {
 
 EDGE_KEYS = (
     *("when", "otherwise", "abstain_below", "until"),
-    *("at_most", "then", "best", "budget", "on_error"),
+    *("at_most", "then", "or_else", "best", "budget", "on_error"),
 )
 """What may stand at an edge."""
 

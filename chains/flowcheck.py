@@ -54,7 +54,8 @@ class FlowCheck:
         return near or name
 
     def _names(self, index: int, edge: Edge) -> Iterator[Fault]:
-        for part, name in (("source", edge.source), ("target", edge.target), ("then", edge.then)):
+        for part in ("source", "target", "then", "or_else"):
+            name = getattr(edge, part)
             if name is None:
                 continue
             outside = END if part == "source" else START
@@ -76,11 +77,15 @@ class FlowCheck:
             ("then", "at_most", "'then' says where to go after at_most; add at_most"),
             ("until", "at_most", "'until' needs at_most and then: how often, and where to"),
             ("best", "until", "'best' chooses among the attempts of a loop with 'until'"),
+            ("or_else", "until", "'or_else' says where a loop goes whose 'until' never held"),
             ("budget", "at_most", "an edge's budget bounds a loop; add at_most and then"),
         )
         for key, other, message in needs:
             if getattr(edge, key) is not None and getattr(edge, other) is None:
                 yield self.places.fault(("flow", index, key), message)
+        if edge.best is not None and edge.or_else is not None:
+            message = "'best' keeps an attempt and 'or_else' takes all back; drop one of them"
+            yield self.places.fault(("flow", index, "or_else"), message)
         if edge.on_error and edge.source == START:
             yield self.places.fault(("flow", index, "on_error"), f"{START!r} can't fail")
 
@@ -145,7 +150,7 @@ class FlowCheck:
     def unbounded(self) -> list[set[str]]:
         """Groups of nodes that lead back to each other: without bounded edges there are none."""
         free = [(e.source, e.target) for e in self.model.flow if e.at_most is None]
-        free += [(e.source, e.then) for e in self.model.flow if e.then is not None]
+        free += [(e.source, end) for e in self.model.flow for end in e.onward.values()]
         return Graph(free).on_cycles()
 
     def _loops(self) -> Iterator[Fault]:
@@ -153,7 +158,7 @@ class FlowCheck:
             index = max(
                 i
                 for i, edge in enumerate(self.model.flow)
-                if edge.source in group and (edge.target in group or edge.then in group)
+                if edge.source in group and group & {edge.target, *edge.onward.values()}
             )
             ways = " -> ".join(name for name in self.model.nodes if name in group)
             message = f"unbounded loop through {ways}; add at_most and then to an edge of it"

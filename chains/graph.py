@@ -114,9 +114,9 @@ def certain_hops(model: ChainModel) -> list[Hop]:
     on from everywhere.
     """
     hops = [(e.source, e.target) for e in model.flow if not e.on_error]
-    hops += [(e.source, e.then) for e in model.flow if e.then is not None and not e.on_error]
+    hops += [(e.source, end) for e in model.flow if not e.on_error for end in e.onward.values()]
     failing = [edge for edge in model.flow if edge.on_error]
-    hops += [(f"{e.source}!", target) for e in failing for target in (e.target, e.then) if target]
+    hops += [(f"{e.source}!", end) for e in failing for end in (e.target, *e.onward.values())]
     for name in {edge.source for edge in failing}:
         hops += [(source, f"{name}!") for source, target in list(hops) if target == name]
     if model.budget is not None:

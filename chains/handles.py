@@ -75,6 +75,7 @@ class _Loop:
     then: Node | None
     best: Value | None = None
     budget: Budget | None = None
+    or_else: Node | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ class Arrow:
             otherwise=self.otherwise,
             at_most=loop.at_most,
             then=None if loop.then is None else loop.then.name,
+            or_else=None if loop.or_else is None else loop.or_else.name,
             abstain_below=self.abstain_below,
             until=None if self.until is None else self.until.build(),
             best=None if loop.best is None else loop.best.ref(),
@@ -140,12 +142,15 @@ class Exit:
         then: Node,
         best: Value | None = None,
         budget: Budget | None = None,
+        or_else: Node | None = None,
     ) -> Path:
         """Go back to `target`, at most that many times in a run; after that go to `then`.
 
-        After `until`: if it never holds, the attempt with the greatest `best` remains.
+        After `until`: if it never holds, the attempt with the greatest `best` remains, or what
+        was tried is taken back and the run goes to `or_else`.
         """
-        return Path((self._arrow(target, caller(), _Loop(at_most, then, best, budget)),))
+        loop = _Loop(at_most, then, best, budget, or_else)
+        return Path((self._arrow(target, caller(), loop),))
 
     def _arrow(self, target: Node, place: CodePlace, loop: _Loop | None = None) -> Arrow:
         free = self.when is None and self.abstain_below is None and self.until is None

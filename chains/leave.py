@@ -71,15 +71,18 @@ def _take(frame: Frame, here: str, exit_: Exit) -> tuple[str, list[ev.Event]]:
     edge, told = exit_.edge, list[ev.Event]()
     condition = exit_.condition
     holds = edge.until is not None and bool(evaluate(edge.until, frame.names))
-    target = edge.then if holds else edge.target
-    if edge.at_most is not None and not holds:
+    target, label = edge.target, exit_.label
+    is_spent = False
+    if holds:
+        label, target = next(iter(edge.onward.items()))
+    elif edge.at_most is not None:
         count = frame.taken[exit_.index] = frame.taken.get(exit_.index, 0) + 1
         over = _loop_spent(frame, exit_)
         if over is not None:
             told.append(over)
         if over is not None or count > edge.at_most:
-            target = edge.then
-    assert target is not None
+            label, target = list(edge.onward.items())[-1]
+            is_spent = True
     operands = None if condition is None else substituted(condition, frame.names)
     if here != START:
         told.insert(
@@ -90,18 +93,21 @@ def _take(frame: Frame, here: str, exit_: Exit) -> tuple[str, list[ev.Event]]:
                 branch=frame.path,
                 source=here,
                 target=target,
-                condition=exit_.label,
+                condition=label,
                 operands=operands,
             ),
         )
     if edge.until is not None:
-        told += _kept(frame, exit_, ended=target == edge.then, holds=holds)
+        told += _kept(frame, exit_, ended=holds or is_spent, holds=holds)
     if edge.abstain_below is not None:
         told += _take_back(frame, here)
-    if target == edge.target and exit_.undoes:
-        dropped = frame.rewind(frame.marks[target])
+    gives_up = is_spent and edge.or_else is not None
+    if gives_up:
+        frame.said = ""
+    if exit_.undoes and (gives_up or not (holds or is_spent)):
+        dropped = frame.rewind(frame.marks[edge.target])
         frame.ahead.clear()
-        told.append(ev.RolledBack(**frame.stamp(), node=target, messages=dropped))
+        told.append(ev.RolledBack(**frame.stamp(), node=edge.target, messages=dropped))
     return target, told
 
 
@@ -137,6 +143,11 @@ def _kept(frame: Frame, exit_: Exit, *, ended: bool, holds: bool) -> Iterator[ev
     if not ended:
         return
     chosen = len(tries) - 1
+    told = [{"score": one.score, **one.state} for one in tries]
+    if not holds and edge.or_else is not None:
+        _leave_tries(frame, edge.target, told)
+        tries.clear()
+        return
     if edge.best is not None and not holds:
         chosen = max(range(len(tries)), key=lambda i: (tries[i].score, -i))
     best = tries[chosen]
@@ -146,12 +157,15 @@ def _kept(frame: Frame, exit_: Exit, *, ended: bool, holds: bool) -> Iterator[ev
         become(frame.talk, best.talk)
         frame.heads[:] = best.heads
         frame.ahead.clear()
-    told = [{"score": one.score, **one.state} for one in tries]
-    if edge.target in frame.state:
-        frame.state[edge.target] = {**frame.state[edge.target], "tries": told}
+    _leave_tries(frame, edge.target, told)
     scores = tuple(one.score for one in tries)
     tries.clear()
     yield ev.AttemptChosen(**frame.stamp(), node=edge.target, chosen=chosen + 1, scores=scores)
+
+
+def _leave_tries(frame: Frame, name: str, tries: list[dict[str, Any]]) -> None:
+    if name in frame.state:
+        frame.state[name] = {**frame.state[name], "tries": tries}
 
 
 def _take_back(frame: Frame, here: str) -> Iterator[ev.Event]:

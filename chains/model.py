@@ -83,7 +83,8 @@ class Edge(Data):
     With `at_most` the edge may be taken that many times in a run; after that, `then`. A `budget`
     bounds the loop that it closes further, from the first time its target began.
     With `until` the edge leads back as long as that does not hold, then to `then`; if it never
-    does, the attempt with the greatest `best` is what remains.
+    does, the attempt with the greatest `best` is what remains. With `or_else` it then leads
+    there instead, and what was tried is taken back.
     With `on_error` it is taken when its node fails by one of these ("any": by all); the node has
     left nothing then.
     With `abstain_below` it is taken when the probability that its check found is below that, and
@@ -96,6 +97,7 @@ class Edge(Data):
     otherwise: bool = False
     at_most: int | None = Field(default=None, ge=1)
     then: str | None = None
+    or_else: str | None = None
     abstain_below: float | None = Field(default=None, gt=0, lt=1)
     until: Tree | None = None
     best: Ref | None = None
@@ -111,6 +113,18 @@ class Edge(Data):
         if self.abstain_below is None:
             return self.when if self.until is None else self.until
         return Compare(Ref((self.source, "value")), "<", Constant(self.abstain_below))
+
+    @property
+    def onward(self) -> dict[str, str]:
+        """Where a loop leads when it ends, by what a drawing writes on that way."""
+        if self.then is None:
+            return {}
+        spent = f"after {self.at_most}"
+        if self.until is None:
+            return {spent: self.then}
+        if self.or_else is None:
+            return {f"{self.until}, or {spent}": self.then}
+        return {str(self.until): self.then, spent: self.or_else}
 
     @property
     def label(self) -> str:
@@ -165,9 +179,9 @@ class ChainModel(Data):
     budget: RunBudget | None = None
 
     def hops(self) -> list[tuple[str, str]]:
-        """Every step a run could make, `then` included."""
+        """Every step a run could make, those out of loops included."""
         pairs = [(edge.source, edge.target) for edge in self.flow]
-        return pairs + [(edge.source, edge.then) for edge in self.flow if edge.then is not None]
+        return pairs + [(edge.source, end) for edge in self.flow for end in edge.onward.values()]
 
     def parts(self) -> Iterator[tuple[Loc, Node]]:
         """Every node with its place, those inside others after them; not those of sub-chains."""

@@ -118,8 +118,11 @@ class RoleCheck:
 def _spread(model: ChainModel, undone: Set[int], given: Set[str]) -> dict[str, set[str]]:
     """A fixed point over the flow. Going back to a turn may also undo its messages."""
     before: dict[str, set[str]] = {START: set(given)}
-    hops = [(edge, edge.target, i in undone) for i, edge in enumerate(model.flow)]
-    hops += [(edge, edge.then, False) for edge in model.flow if edge.then]
+    hops: list[tuple[Edge, str, bool]] = []
+    for i, edge in enumerate(model.flow):
+        hops.append((edge, edge.target, i in undone))
+        for end in edge.onward.values():
+            hops.append((edge, end, end == edge.or_else and i in undone))
     if model.budget is not None:  # it may be spent anywhere
         budget = [Edge(source=name, target=model.budget.then) for name in (START, *model.nodes)]
         hops += [(edge, edge.target, False) for edge in budget]
@@ -127,7 +130,11 @@ def _spread(model: ChainModel, undone: Set[int], given: Set[str]) -> dict[str, s
     while changed:
         changed = False
         for edge, target, goes_back in hops:
-            new = set() if goes_back else _after_edge(model, edge, before.get(edge.source, set()))
+            new: Set[str]
+            if goes_back:  # to what was said before the turn that the edge leads back to
+                new = before.get(edge.target, set())
+            else:
+                new = _after_edge(model, edge, before.get(edge.source, set()))
             known = before.setdefault(target, set())
             changed = changed or not new <= known
             known |= new

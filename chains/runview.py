@@ -205,8 +205,11 @@ class RunView:
     def _takes_back(self, event: ev.EdgeTaken) -> bool:
         """Whether the edge undoes the last reply: it abstains, or leads back to the turn."""
         for exit_ in self._chain.plan.exits[event.source]:
-            if exit_.edge.target == event.target and exit_.label == event.condition:
-                return exit_.edge.abstain_below is not None or exit_.undoes
+            edge, way = exit_.edge, (event.target, event.condition)
+            if way == (edge.target, exit_.label):
+                return edge.abstain_below is not None or exit_.undoes
+            if edge.or_else is not None and way == (edge.or_else, [*edge.onward][-1]):
+                return exit_.undoes
         return False
 
     def _sum_up(self) -> None:

@@ -202,6 +202,8 @@ class _Class:
         if edge.at_most is None:
             return f"{way} >> {self._end(edge.target)}"
         parts = [self._end(edge.target), f"at_most={edge.at_most}", f"then={self._end(edge.then)}"]
+        if edge.or_else is not None:
+            parts.append(f"or_else={self._end(edge.or_else)}")
         if edge.best is not None:
             parts.append(f"best={values.ref(edge.best)}")
         if edge.budget is not None:

@@ -84,7 +84,8 @@ def flows(draw: st.DrawFn, deep: bool = True) -> ChainModel:
             budget = draw(st.none() | st.builds(Budget, steps=st.integers(1, 4)))
             flow.append(Edge(source=name, when=heads, budget=budget, **back))
         elif kind == "until":
-            flow.append(Edge(source=name, until=heads, **back))
+            or_else = draw(st.none() | st.sampled_from(later))
+            flow.append(Edge(source=name, until=heads, or_else=or_else, **back))
             continue
         flow.append(Edge(source=name, target=later[0], otherwise=kind in ("on", "back")))
     budget = draw(st.none() | st.builds(RunBudget, steps=st.integers(1, 30)))

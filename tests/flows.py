@@ -11,6 +11,7 @@ from chains import Chain, RunInput
 from chains.events import Event
 from chains.loader import read
 from chains.runner import RunResult
+from chains.testing import Script
 from conftest import tiny_engine, write_intrinsic
 from intrinsics.catalogue import Catalogue
 from intrinsics.engine import Engine
@@ -32,7 +33,9 @@ def run(chain: Chain, engine: Engine | None = None, given: RunInput = HELLO) -> 
     return chain.run(engine, given)
 
 
-def events_of(chain: Chain, engine: Engine | None = None, given: RunInput = HELLO) -> list[Event]:
+def events_of(
+    chain: Chain, engine: Engine | Script | None = None, given: RunInput = HELLO
+) -> list[Event]:
     async def collect() -> list[Event]:
         return [event async for event in chain.stream(engine, given)]
 

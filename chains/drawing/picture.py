@@ -78,8 +78,8 @@ def _words(value: Any) -> str:
 def _arrows(model: ChainModel) -> Iterator[Arrow]:
     for edge in model.flow:
         yield Arrow(edge.source, edge.target, edge.label)
-        if edge.then is not None:
-            yield Arrow(edge.source, edge.then, f"after {edge.at_most}")
+        for label, target in edge.onward.items():
+            yield Arrow(edge.source, target, label)
 
 
 def _closing(hops: Sequence[Hop], bounded: set[Hop]) -> set[Hop]:

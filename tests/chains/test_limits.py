@@ -8,7 +8,17 @@ import time
 import pytest
 
 from chains import ChainDefinitionError, ChainRunError
-from chains.events import AttemptChosen, BudgetSpent, NodeFailed, NodeStarted, Retried, RolledBack
+from chains.drawing import picture
+from chains.events import (
+    AttemptChosen,
+    BudgetSpent,
+    EdgeTaken,
+    NodeFailed,
+    NodeStarted,
+    Retried,
+    RolledBack,
+)
+from chains.testing import Script
 from conftest import check_integrity, tiny_engine, write_intrinsic
 from flows import HELLO, Failing, chain_of, events_of, run
 from intrinsics.catalogue import Catalogue
@@ -206,9 +216,53 @@ flow:
     check_integrity(engine)
 
 
+AGAIN = """\
+chain: again
+nodes:
+  reply: {turn: {max_tokens: 4, temperature: 0.7}}
+  sure: {check: certainty}
+  sorry: {say: "I don't know."}
+flow:
+  - start -> reply
+  - reply -> sure
+  - sure -> reply: {until: sure.value >= 0.6, at_most: 2, then: end, or_else: sorry}
+  - sorry -> end
+"""
+
+
+@pytest.mark.parametrize(
+    ("found", "output", "way"),
+    [
+        ([0.2, 0.9], "Two.", ("end", "sure.value >= 0.6")),
+        ([0.2, 0.3, 0.1], "I don't know.", ("sorry", "after 2")),
+    ],
+)
+def test_a_loop_that_never_got_there_goes_elsewhere_and_takes_its_attempts_back(
+    found: list[float], output: str, way: tuple[str, str]
+) -> None:
+    chain = chain_of(AGAIN)
+    turns = ["One.", "Two.", "Three."][: len(found)]
+    with Script(turns=turns, verdicts={"certainty": found}) as script:
+        events = events_of(chain, script)
+    said = getattr(events[-1], "output", None)
+    assert said == output
+    taken = [(e.target, e.condition) for e in events if isinstance(e, EdgeTaken)]
+    assert way in taken
+    drawn = {(one.target, one.label) for one in picture(chain.model).arrows}
+    assert way in drawn
+    with Script(turns=turns, verdicts={"certainty": found}) as script:
+        result = chain.run(script, HELLO)
+    assert [one["content"] for one in result.messages] == ["Hello", output]
+    tries = next(n for n in result.nodes if n.name == "sure")
+    assert tries.output["certainty"]["distribution"]["correct"] == pytest.approx(found[0])
+
+
 @pytest.mark.parametrize(
     ("change", "place", "message"),
     [
+        (("best: call.value", "or_else: cal"), "8:", "unknown node 'cal'; did you mean 'call'"),
+        (("best:", "or_else: end, best:"), "8:", "'best' keeps an attempt and 'or_else' takes all"),
+        (("until:", "or_else: end, when:"), "8:", "'or_else' says where a loop goes whose 'until'"),
         (("at_most: 50, then: end, ", ""), "8:2", "'until' needs at_most and then"),
         (("best: call.value", "best: cal.value"), "8:", "unknown name 'cal'; did you mean 'call'"),
         (("until: enough.value", "until: call.value"), "8:", "not a condition"),
