@@ -39,11 +39,12 @@ class Race:
     ) -> None:
         """`moved` is called after every chunk and `ended` at the end, from the race's thread.
 
-        Texts are left out: only verdicts that are scored have an equal.
+        Fan-outs with a text, or a verdict that nobody was asked for, are left out: only what is
+        scored has an equal.
         Raises: InputError: there is nothing to race for.
         """
         self._engine, self._moved, self._ended = engine, moved, ended
-        self._found = [one for one in found if all(v.distribution for v in one.verdicts)]
+        self._found = [one for one in found if all(v.candidates for v in one.verdicts)]
         self.verdicts: list[Verdict] = [v for one in self._found for v in one.verdicts]
         if not self.verdicts:
             raise InputError("no verdict to race for; say something that an intrinsic judges first")

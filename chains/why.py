@@ -45,6 +45,9 @@ def _distribution(verdict: Verdict, positive: str | None, glyphs: Glyphs) -> Ite
 
 
 def _span(verdict: Verdict, decode: Callable[[list[int]], str], glyphs: Glyphs) -> Iterator[Text]:
+    if not verdict.token_ids:
+        yield Text("    not asked: there are no documents", DIM)
+        return
     start = verdict.ledger.activated_at or 0
     acted = verdict.token_ids[start:]
     if start:

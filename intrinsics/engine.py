@@ -29,6 +29,7 @@ from .retention import Retention
 from .sampling import Sampling
 from .scheduler import Scheduler, Stats
 from .scratch import Scratch, calls_again
+from .settled import SettledVerdict, settled, with_settled
 from .watch import Guard, Watch
 from .writer import Reply, Writer
 
@@ -235,8 +236,19 @@ class Engine:
     ) -> Job[FanOut]:
         ready = [self.intrinsic(name) for name in intrinsics]
         check_request(ready, given)
-        calls = [Call.of(one, conversation, given.get(one.name, {})) for one in ready]
-        return Job(self._proved(fan_out(self.model, conversation, calls)), timeout)
+        known = {
+            one.name: verdict
+            for one in ready
+            if (verdict := settled(one.definition, conversation)) is not None
+        }
+        calls = [
+            Call.of(one, conversation, given.get(one.name, {}))
+            for one in ready
+            if one.name not in known
+        ]
+        asked = fan_out(self.model, conversation, calls) if calls else None
+        order = [one.name for one in ready]
+        return Job(self._proved(with_settled(asked, known, order)), timeout)
 
     def again(self, found: FanOut) -> FanOut:
         """The same verdicts once more, from what the KV cache holds of their prompts by now."""
@@ -249,6 +261,8 @@ class Engine:
         Raises: RequestError: it is a text, which is written and not scored.
         """
         intrinsic = self.intrinsic(verdict.intrinsic)
+        if isinstance(verdict, SettledVerdict):
+            raise RequestError(f"{intrinsic.name} was not asked: there are no documents")
         if not verdict.candidates:
             raise RequestError(f"{intrinsic.name} writes text; only scored verdicts are recomputed")
         return Scratch(self.model, intrinsic, verdict, lambda steps: self._start(steps, None))
@@ -304,7 +318,8 @@ class Engine:
         found = yield from steps
         for verdict in found.verdicts if self._prover else ():
             assert self._prover is not None
-            self._prover.check_verdict(verdict)
+            if not isinstance(verdict, SettledVerdict):
+                self._prover.check_verdict(verdict)
         return found
 
     def _start(self, steps: Steps[T], timeout: float | None) -> Job[T]:

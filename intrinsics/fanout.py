@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .conversation import Conversation
 from .draft import Draft
-from .errors import ConversationError, RequestError
+from .errors import RequestError
 from .intrinsic import Intrinsic, Suffix
 from .job import Steps, Want
 from .kv import Branch
@@ -20,7 +20,7 @@ from .ledger import Ledger
 from .located import unknown
 from .model import Model, Row
 from .readout import Ids, calibrated
-from .spec import Definition
+from .reads import check_reads
 from .text import Finish
 from .text_output import TextOutput
 from .written import GreedyText, room_for, write
@@ -95,7 +95,7 @@ class Call:
     @staticmethod
     def of(intrinsic: Intrinsic, conversation: Conversation, arguments: Mapping[str, str]) -> Call:
         """Render the instruction. Raises: ConversationError: what it judges is lacking."""
-        check_reads(intrinsic.definition, conversation)
+        check_reads(intrinsic.definition, conversation.messages, conversation.documents)
         text = intrinsic.definition.render_instruction(
             conversation.messages, conversation.documents, arguments
         )
@@ -282,20 +282,3 @@ def check_request(ready: Sequence[Intrinsic], arguments: Mapping[str, object]) -
     unknown = sorted(set(arguments) - set(names))
     if unknown:
         raise RequestError(f"arguments for {', '.join(unknown)}, which is not called here")
-
-
-def check_reads(definition: Definition, conversation: Conversation) -> None:
-    """Raises: ConversationError: the conversation lacks what the intrinsic judges."""
-    reads = definition.reads
-    if not conversation.messages:
-        raise ConversationError(
-            f"{definition.name} judges the last {reads.last} message, but there is none; give one"
-        )
-    last = conversation.messages[-1].role
-    if last != reads.last:
-        raise ConversationError(
-            f"{definition.name} judges the last {reads.last} message, but the conversation ends "
-            f"with {last}; call it after the {reads.last} message"
-        )
-    if reads.documents == "required" and not conversation.documents:
-        raise ConversationError(f"{definition.name} needs documents; add at least one")

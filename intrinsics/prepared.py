@@ -9,10 +9,10 @@ from .conversation import Conversation
 from .data import Example
 from .engine import Engine
 from .errors import DataError, IntrinsicsError
-from .fanout import check_reads
 from .intrinsic import Suffix, tokenised
 from .located import unknown
 from .readout import Candidates, Ids
+from .reads import check_reads
 from .spec import Definition
 from .text_output import TextOutput
 from .text_target import target_ids
@@ -83,7 +83,7 @@ def _prepare(
     else:
         raise DataError(unknown("label", example.label, candidates.ids))
     conversation = engine.conversation(example.messages, example.documents)
-    check_reads(definition, conversation)
+    check_reads(definition, conversation.messages, conversation.documents)
     instruction = definition.render_instruction(
         conversation.messages, conversation.documents, example.arguments
     )

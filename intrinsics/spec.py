@@ -16,7 +16,7 @@ from pydantic_core.core_schema import ValidationInfo
 
 from .calibration import Calibration, Fitted, Threshold, likeliest
 from .errors import DefinitionError, Fault, RequestError
-from .located import Located, fault_at, load
+from .located import Located, fault_at, load, unknown
 from .messages import Document, Message
 from .outputs import Output, Part, either
 from .template import Shape, Template, TemplateFault
@@ -29,10 +29,14 @@ Value: TypeAlias = str | bool | int | float
 
 
 class Reads(Part):
-    """What a conversation must have for the intrinsic to judge it."""
+    """What a conversation must have for the intrinsic to judge it.
+
+    `without_documents` is the label that holds where there are none, so that nothing is asked.
+    """
 
     last: Literal["user", "assistant"]
     documents: Literal["required", "optional", "none"] = "optional"
+    without_documents: str | None = None
 
 
 class Definition(Part):
@@ -69,6 +73,19 @@ class Definition(Part):
         if part is not None and (output := info.data.get("output")):
             part.check(output.type, output.labels, output.positive)
         return part
+
+    @field_validator("output")
+    @classmethod
+    def _settled(cls, output: Output, info: ValidationInfo) -> Output:
+        reads: Reads | None = info.data.get("reads")
+        if reads is None or reads.without_documents is None:
+            return output
+        label = reads.without_documents
+        if reads.documents != "required":
+            raise ValueError("reads.without_documents is for an intrinsic that requires documents")
+        if label not in output.labels:
+            raise ValueError(unknown("label", label, output.labels))
+        return output
 
     @field_validator("instruction")
     @classmethod

@@ -30,8 +30,8 @@ def verdicts(step: Step, outcome: Outcome) -> Iterator[ev.Event]:
     """What intrinsics read and found, as events."""
     told: Mapping[str, Any] = outcome.output
     for name, one in told.items():
-        if outcome.read_by is not None:  # else it is recalled from a record
-            verdict = outcome.read_by[name]
+        verdict = None if outcome.read_by is None else outcome.read_by[name]
+        if verdict is not None and verdict.token_ids:  # else recalled, or it need not be asked
             yield from step.frame.run.prompts.told(step.stamp(), verdict.token_ids, verdict)
         yield ev.VerdictReached(**step.stamp(), intrinsic=name, **one)
 

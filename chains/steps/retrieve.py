@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 
+from intrinsics.laid import waits
 from intrinsics.ledger import Ledger
 from intrinsics.messages import Document
 
@@ -60,7 +61,7 @@ async def _judged(
     known = {one.id for one in talk.documents}
     pairs = [(one, guard) for one in found if one.id not in known for guard in node.guards]
     asking = talk.fork()
-    if talk.roles[-1:] != ("user",):
+    if not waits(talk.since(max(0, talk.mark - 1))):
         asking.add("user", query)
     asked = []
     for document, guard in pairs:

@@ -12,6 +12,7 @@ from typing import Any
 from intrinsics.catalogue import Catalogue
 from intrinsics.errors import NO_MODELS
 from intrinsics.messages import Document, Message
+from intrinsics.reads import check_reads, settled_distribution
 from intrinsics.sampling import Sampling
 from intrinsics.spec import Definition
 
@@ -107,8 +108,11 @@ class Script:
     def fan_out(
         self, conversation: PlainTalk, intrinsics: Sequence[str], arguments: Any = None
     ) -> PlayedFanOut:
-        """The next verdict of each. Raises: ScriptError: there is none."""
-        return PlayedFanOut(tuple(self._verdict(name) for name in intrinsics))
+        """The next verdict of each; what the engine refuses to ask is refused here too.
+
+        Raises: ScriptError: there is none; ConversationError: it lacks what is judged.
+        """
+        return PlayedFanOut(tuple(self._verdict(name, conversation) for name in intrinsics))
 
     def submit(
         self, conversation: PlainTalk, intrinsics: Sequence[str], arguments: Any = None
@@ -122,8 +126,12 @@ class Script:
         """`submit` for several."""
         return [self.submit(*request) for request in requests]
 
-    def _verdict(self, name: str) -> PlayedVerdict:
+    def _verdict(self, name: str, talk: PlainTalk) -> PlayedVerdict:
         definition = self.catalogue.get(name)
+        known = settled_distribution(definition, talk.messages, talk.documents)
+        if known is not None:
+            return PlayedVerdict(name, definition.value_of(known), known)
+        check_reads(definition, talk.messages, talk.documents)
         answer = self.answer(definition)
         found = _distribution(definition, answer)
         return PlayedVerdict(name, value_of(definition, answer, found), found)
