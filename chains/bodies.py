@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 from pydantic import ValidationError
@@ -31,6 +31,9 @@ EDGE_KEYS = (
     *("at_most", "then", "or_else", "best", "budget", "on_error"),
 )
 """What may stand at an edge."""
+
+CHAIN_KEYS = ("system", "input", "output", "description", "version", "nodes", "flow")
+"""What a chain has beside its name."""
 
 ReadChain: TypeAlias = Callable[[Loc, Any], "ChainModel | None"]
 
@@ -110,6 +113,8 @@ class NodeReader:
         """`{kind: values}`, maybe with limits beside the kind; or the kind alone."""
         if isinstance(value, str) and value in KINDS:
             value = {value: None}
+        if isinstance(value, dict) and self._misplaced(loc, value):
+            return None
         limits = {k: v for k, v in value.items() if k in LIMITS} if isinstance(value, dict) else {}
         kinds = [key for key in value if key not in LIMITS] if isinstance(value, dict) else []
         if len(kinds) != 1:
@@ -129,6 +134,9 @@ class NodeReader:
         return self._of_kind((*loc, kind), kind, value[kind], limits)
 
     def _of_kind(self, loc: Loc, kind: str, spec: Any, limits: dict[str, Any]) -> Node | None:
+        whole = kind == "subchain"  # whose values may be a chain's own
+        if isinstance(spec, dict) and not whole and self._misplaced(loc, spec, _fields(kind)):
+            return None
         if kind == "check":
             return self._check(loc, spec, limits)
         if kind in SHORT and not self._is_long(kind, spec):
@@ -147,6 +155,17 @@ class NodeReader:
             return None
         node: Node | None = self.values.built(KINDS[kind], loc, {**parts, **limits})
         return node
+
+    def _misplaced(self, loc: Loc, given: Mapping[str, Any], own: Iterable[str] = ()) -> bool:
+        """Tell where keys belong that stand in a node and not at an edge, or in the chain."""
+        found = [key for key in given if key in (*EDGE_KEYS, *CHAIN_KEYS) and key not in own]
+        for key in found:
+            message = f"{key!r} belongs to the chain: write it at the top, beside 'nodes'"
+            if key in EDGE_KEYS:
+                edge = f"- {loc[1]} -> ...: {{{key}: ...}}"
+                message = f"{key!r} belongs to an edge: write '{edge}' in the flow"
+            self.values.fault((*loc, key), message, key=True)
+        return bool(found)
 
     @staticmethod
     def _is_long(kind: str, spec: Any) -> bool:
@@ -197,6 +216,13 @@ class NodeReader:
             self.values.fault(loc, "check names one or several intrinsics")
             return None
         given = {name: arguments or {} for name, arguments in spec.items()}
+        wrong = [name for name, arguments in given.items() if not isinstance(arguments, dict)]
+        if wrong:
+            message = (
+                f"the arguments of {wrong[0]!r} map names to texts; without any write its name"
+            )
+            self.values.fault((*loc, wrong[0]), message, key=True)
+            return None
         try:
             return KINDS["check"].model_validate({"intrinsics": given, **limits})
         except ValidationError as error:

@@ -86,6 +86,8 @@ def guard(at: Stage, check: str, **values: Any) -> Guard:
 def check(*intrinsics: str, arguments: dict[str, dict[str, str]] | None = None) -> Node:
     """Intrinsics judge the conversation, in one fan-out; `arguments` are those of each."""
     given = arguments or {}
+    if not all(isinstance(name, str) for name in intrinsics):
+        raise ChainDefinitionError([caller().fault("name intrinsics one by one: check('a', 'b')")])
     extra = [name for name in given if name not in intrinsics]
     if extra:
         message = unknown("intrinsic in arguments:", extra[0], intrinsics)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias
 
 from pydantic import ValidationError
 
@@ -134,6 +134,15 @@ class Exit:
     def __rshift__(self, target: Node) -> Path:
         return Path((self._arrow(target, caller()),))
 
+    if not TYPE_CHECKING:  # which shall see what is not there
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """Raises: AttributeError: a way out has no such part; names what it has."""
+            raise AttributeError(
+                f"a way out has no {name!r}; `>> node` leads on, and "
+                f"`.again(node, at_most=3, then=other)` leads back"
+            )
+
     def again(
         self,
         target: Node,
@@ -239,6 +248,15 @@ class Node:
     def otherwise(self) -> Exit:
         """The way out if no condition held."""
         return Exit(self)
+
+    if not TYPE_CHECKING:  # which shall see what is not there
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """Raises: AttributeError: it leaves no such part; tells how verdicts are read."""
+            raise AttributeError(
+                f"a node has no {name!r}; of several verdicts or branches write [{name!r}], as in "
+                f"node[{name!r}].value, and of other parts node.field({name!r})"
+            )
 
     def __getitem__(self, part: str) -> Verdict:
         """One of a check node's verdicts, or of a parallel node's branches."""

@@ -176,7 +176,7 @@ def _constant_type(constant: Constant) -> Type:
 def _missing(path: Sequence[str], depth: int, here: Type) -> str:
     if not isinstance(here, Record):
         return f"{'.'.join(path[:depth])!r} is {here}; it has no {path[depth]!r}"
-    known = [*here.fields, *(["p('label')"] if here.labels else [])]
+    known = [*here.fields, *(f"p('{label}')" for label in [*here.labels][:1])]
     what = f"name after {'.'.join(path[:depth])!r}:" if depth else "name"
     return unknown(what, path[depth], known)
 

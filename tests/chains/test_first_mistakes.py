@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 import pytest
@@ -150,3 +151,25 @@ def test_what_is_no_such_model_is_told() -> None:
     chain = chain_of(SUM.format(made="parse"), parse=parse, total=total)
     with pytest.raises(ChainRunError, match=r"node 'summed': m:total can't take .* for 'items': "):
         run(chain, given=RunInput())
+
+
+@pytest.mark.parametrize(
+    ("node", "place", "message"),
+    [
+        ("{turn: {system: Be kind.}}", "3:14", "'system' belongs to the chain: write it at the to"),
+        ("{check: safety, until: x}", "3:22", "'until' belongs to an edge: write '- a -> ...: {un"),
+        ("{check: {safety: yes}}", "3:15", "the arguments of 'safety' map names to texts; without"),
+    ],
+)
+def test_a_key_that_belongs_elsewhere_is_sent_there(node: str, place: str, message: str) -> None:
+    with pytest.raises(ChainDefinitionError) as caught:
+        chain_of(f"chain: c\nnodes:\n  a: {node}\nflow: [start -> a, a -> end]\n")
+    assert str(caught.value).startswith(f"chain.yaml:{place}: {message}")
+
+
+def test_a_part_that_python_does_not_have_is_told_how_to_read() -> None:
+    node = check("safety", "certainty")
+    with pytest.raises(AttributeError, match=r"write \['safety'\], as in node\['safety'\].value"):
+        attrgetter("safety")(node)
+    with pytest.raises(AttributeError, match=r"`.again\(node, at_most=3, then=other\)` leads back"):
+        attrgetter("at_most")(node.until(node["safety"].value == "safe"))
