@@ -160,7 +160,9 @@ class _Reader:
     def _folder(self, loc: Loc, value: Any) -> Any:
         """A folder that is read, relative to the file that the chain is read from."""
         try:
-            self.files.find(str(value), self._below())
+            path = self.files.find(str(value), self._below())
+            if self.files.folder is not None and not path.is_dir():
+                self.values.fault(loc, f"there is no folder {value!r} in {path.parent}")
         except InputError as error:
             self.values.fault(loc, str(error))
         if len(self.within) == 1 or not isinstance(value, str) or Path(value).is_absolute():

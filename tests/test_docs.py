@@ -19,7 +19,9 @@ import intrinsics
 import robustness_report
 from chains.chain import Chain
 from chains.errors import ChainDefinitionError
+from chains.inputs import RunInput
 from chains.loader import read
+from chains.testing import Script
 from intrinsics.catalogue import Catalogue
 from intrinsics.engine import Engine
 from intrinsics.messages import Message
@@ -114,7 +116,7 @@ def test_a_command_of_the_readme_runs(line: str, tmp_path: Path) -> None:
 @pytest.fixture
 def careful(tmp_path: Path) -> Path:
     """A folder with the second chain of the README and its cases."""
-    _, chain, cases = blocks("yaml")
+    _, chain, cases, _ = blocks("yaml")
     (tmp_path / "careful.yaml").write_text(chain)
     (tmp_path / "careful.test.yaml").write_text(cases)
     return tmp_path
@@ -140,6 +142,41 @@ def test_the_cases_of_the_readme_pass(careful: Path) -> None:
     assert shell("chains test careful.yaml", careful) == printed
 
 
+NOTES = {"returns.md": "Any item can be returned within 30 days.", "time.md": "We open at nine."}
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "turns", "output"),
+    [
+        ({"answerability": "unanswerable"}, [], "Our notes do not say."),
+        ({"answerability": "answerable", "certainty": 0.9}, ["Within 30 days."], "Within 30 days."),
+        (
+            {"answerability": "answerable", "certainty": 0.01},
+            ["Never."],
+            "A colleague will write to you.",
+        ),
+    ],
+)
+def test_the_retrieving_chain_of_the_readme_runs(
+    verdicts: dict[str, Any],
+    turns: list[str],
+    output: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "notes").mkdir()
+    for name, text in NOTES.items():
+        (tmp_path / "notes" / name).write_text(text)
+    (tmp_path / "shop.yaml").write_text(blocks("yaml")[3])
+    chain = Chain.load(tmp_path / "shop.yaml")
+    question = Message(role="user", content="How long can an item be returned?")
+    with Script(turns=turns, verdicts=verdicts) as script:
+        result = chain.run(script, RunInput(messages=(question,)))
+    assert result.output == output
+    assert len(result.messages) == 3  # the system's, the question, and what was said in the end
+
+
 @pytest.mark.slow
 def test_the_session_of_the_readme_runs(careful: Path) -> None:
     [session] = blocks("console")
@@ -158,9 +195,16 @@ def test_links_of_the_documents_lead_somewhere() -> None:
 
 def test_the_tables_of_the_readme_are_those_that_were_measured() -> None:
     tables = runpy.run_path(str(ROOT / "benchmarks" / "tables.py"))
-    for name in ("speed", "decode", "concurrency", "flow", "training", "overhead", "quality"):
-        table = tables[name](RESULTS)
-        assert table in README, f"run benchmarks/tables.py and put this in the README:\n{table}"
+    measured = (ROOT / "docs" / "measured.md").read_text()
+    pages: dict[str, tuple[str, ...]] = {
+        "README.md": ("speed", "flow", "quality"),
+        "docs/measured.md": ("decode", "concurrency", "training", "overhead"),
+    }
+    for page, names in pages.items():
+        text = README if page == "README.md" else measured
+        for name in names:
+            table = tables[name](RESULTS)
+            assert table in text, f"run benchmarks/tables.py and put this in {page}:\n{table}"
 
 
 def test_the_page_of_robustness_is_what_was_measured() -> None:

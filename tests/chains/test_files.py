@@ -123,3 +123,10 @@ def test_the_commands_allow_a_folder(home: Path, capsys: pytest.CaptureFixture[s
     assert "is outside the folder" in call(*again, code=2).err
     assert call(*again, *allow)["output"] == told["output"]
     assert call("resume", told["run_id"], *recorded, *allow)["output"] == told["output"]
+
+
+def test_a_folder_that_is_not_there_is_told_when_the_chain_is_loaded(home: Path) -> None:
+    (home / "chain.yaml").write_text(CHAIN.replace("docs", "dcos"))
+    with pytest.raises(ChainDefinitionError) as caught:
+        Chain.load(home / "chain.yaml")
+    assert f"chain.yaml:3:30: there is no folder 'dcos' in {home}" in str(caught.value)
