@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from intrinsics.calibrate import Rows, fit_temperature
-from intrinsics.calibration import Calibration
+from intrinsics.calibration import Calibration, likeliest
 from intrinsics.data import Example
 from intrinsics.metrics import METRICS, Floats, Predictions, interval, intervals, resamples
 from intrinsics.paired import differences
@@ -19,8 +19,8 @@ from task import Found, Task
 def calibrate(task: Task, found: Found) -> tuple[Calibration, dict[str, Predictions]]:
     """A judge's calibration, and with it its verdicts on every split.
 
-    The shipped intrinsic's is the one it ships with; any other judge's temperature is fitted on
-    dev.
+    The shipped intrinsic's is the one it ships with, threshold included; any other judge's
+    temperature is fitted on dev, and its verdict is the likelier label.
     """
     raw = {
         split: [dict(zip(task.labels, row.tolist(), strict=True)) for row in shares]
@@ -34,18 +34,26 @@ def calibrate(task: Task, found: Found) -> tuple[Calibration, dict[str, Predicti
     verdicts = {}
     for split, distributions in raw.items():
         honest = [list(calibrated(one, calibration).values()) for one in distributions]
-        verdicts[split] = predictions(task, task.splits[split], np.array(honest))
+        label_of = task.definition.label_of if found.shipped else likeliest
+        verdicts[split] = predictions(task, task.splits[split], np.array(honest), label_of)
     return calibration, verdicts
 
 
-def predictions(task: Task, rows: Sequence[Example], shares: Floats) -> Predictions:
+def predictions(
+    task: Task,
+    rows: Sequence[Example],
+    shares: Floats,
+    label_of: Callable[[Mapping[str, float]], str] = likeliest,
+) -> Predictions:
     """The verdicts on `rows` beside their labels. Shapes: shares (rows, labels)."""
     positive = task.definition.output.positive
     at = None if positive is None else task.labels.index(positive)
+    told = (dict(zip(task.labels, row.tolist(), strict=True)) for row in shares)
+    found = np.array([task.labels.index(label_of(one)) for one in told], dtype=np.int64)
     return Predictions(
         truth=np.array([task.labels.index(row.label) for row in rows]),
-        found=shares.argmax(axis=1),
-        confidence=shares.max(axis=1),
+        found=found,
+        confidence=shares[np.arange(len(found)), found],
         score=shares[:, at or 0],
         positive=at,
     )
