@@ -158,11 +158,13 @@ class NodeReader:
 
     def _misplaced(self, loc: Loc, given: Mapping[str, Any], own: Iterable[str] = ()) -> bool:
         """Tell where keys belong that stand in a node and not at an edge, or in the chain."""
-        found = [key for key in given if key in (*EDGE_KEYS, *CHAIN_KEYS) and key not in own]
+        foreign = {*EDGE_KEYS, *CHAIN_KEYS}.difference(own)
+        found = [key for key in given if key in foreign and not _is_named(loc, given[key])]
         for key in found:
             message = f"{key!r} belongs to the chain: write it at the top, beside 'nodes'"
             if key in EDGE_KEYS:
-                edge = f"- {loc[1]} -> ...: {{{key}: ...}}"
+                name = loc[1] if len(loc) <= 3 and loc[0] == "nodes" else "NODE"
+                edge = f"- {name} -> ...: {{{key}: ...}}"
                 message = f"{key!r} belongs to an edge: write '{edge}' in the flow"
             self.values.fault((*loc, key), message, key=True)
         return bool(found)
@@ -229,6 +231,11 @@ class NodeReader:
             for one in error.errors():
                 self.values.fault((*loc, *one["loc"][1:]), str(one["msg"]))
             return None
+
+
+def _is_named(loc: Loc, value: Any) -> bool:
+    """Whether what stands in a check may be the arguments of an intrinsic, or none."""
+    return loc[-1] == "check" and (value is None or isinstance(value, dict))
 
 
 def _fields(kind: str) -> list[str]:

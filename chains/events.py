@@ -69,7 +69,7 @@ class Token(_Event):
 
 
 class VerdictReached(_Event):
-    """An intrinsic has judged."""
+    """An intrinsic has judged; `asked` is False where its definition says what holds."""
 
     event: Literal["verdict"] = "verdict"
     node: str
@@ -77,6 +77,7 @@ class VerdictReached(_Event):
     value: str | bool | int | float
     distribution: dict[str, float]
     ledger: LedgerData
+    asked: bool = True
 
 
 class GuardTripped(_Event):

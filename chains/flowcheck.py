@@ -173,12 +173,13 @@ class FlowCheck:
             yield self.places.fault(("flow", index, "at_most"), message)
         loop = self.graph.between(self._meant(edge.target), self._meant(edge.source))
         speakers = [n for n, node in self.model.nodes.items() if n in loop and speaks(node)]
-        if edge.best is not None and speakers and index not in self.undone:
+        key = "best" if edge.best is not None else "or_else"
+        if getattr(edge, key) is not None and speakers and index not in self.undone:
             message = (
-                f"'best' takes an earlier attempt back, but what {speakers[-1]!r} said stays; "
+                f"{key!r} takes an earlier attempt back, but what {speakers[-1]!r} said stays; "
                 f"let the loop lead back to the one turn in it"
             )
-            yield self.places.fault(("flow", index, "best"), message)
+            yield self.places.fault(("flow", index, key), message)
         node = self.model.nodes.get(edge.target)
         repeats = (
             isinstance(node, Turn) and node.temperature == 0 and "{" not in (node.prompt or "")

@@ -99,6 +99,7 @@ class Frame:
         self.attempts: dict[str, int] = {}
         self.taken: dict[int, int] = {}
         self.marks: dict[str, int] = {}
+        self.said_before: dict[str, str] = {}
         self.began: dict[str, Used] = {}
         self.tries: dict[int, list[Try]] = {}
         self.ahead: dict[str, Outcome] = {}
@@ -186,7 +187,7 @@ class Frame:
     def _begin(self, name: str, node: Node) -> Step:
         """The next attempt of a node. Changes: the counts."""
         attempt = self.attempts[name] = self.attempts.get(name, 0) + 1
-        self.marks[name] = self.talk.mark
+        self.marks[name], self.said_before[name] = self.talk.mark, self.said
         del self.heads[self.talk.mark + 1 :]
         if name in self.plan.budgeted:
             self.began.setdefault(name, Used(self.steps, self.total.computed, self.elapsed))

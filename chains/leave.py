@@ -103,7 +103,7 @@ def _take(frame: Frame, here: str, exit_: Exit) -> tuple[str, list[ev.Event]]:
         told += _take_back(frame, here)
     gives_up = is_spent and edge.or_else is not None
     if gives_up:
-        frame.said = ""
+        frame.said = frame.said_before.get(edge.target, "")
     if exit_.undoes and (gives_up or not (holds or is_spent)):
         dropped = frame.rewind(frame.marks[edge.target])
         frame.ahead.clear()
@@ -129,7 +129,7 @@ def _loop_spent(frame: Frame, exit_: Exit) -> ev.BudgetSpent | None:
         budget=over[0],
         limit=over[1],
         source=edge.source,
-        target=str(edge.then),
+        target=[*edge.onward.values()][-1],
         loop=True,
     )
 
@@ -170,10 +170,10 @@ def _leave_tries(frame: Frame, name: str, tries: list[dict[str, Any]]) -> None:
 
 def _take_back(frame: Frame, here: str) -> Iterator[ev.Event]:
     """Abstaining: the last message, which is a turn's reply, was never said."""
-    dropped = frame.talk.mark
-    while frame.talk.mark and frame.talk.since(frame.talk.mark - 1)[0].documents:
-        frame.talk.rewind(frame.talk.mark - 1)
-    frame.talk.rewind(frame.talk.mark - 1)
+    mark = frame.talk.mark
+    while mark and frame.talk.since(mark - 1)[0].documents:
+        mark -= 1
+    dropped = frame.rewind(mark - 1)
     frame.ahead.clear()
     frame.said = ""
-    yield ev.RolledBack(**frame.stamp(), node=here, messages=dropped - frame.talk.mark)
+    yield ev.RolledBack(**frame.stamp(), node=here, messages=dropped)

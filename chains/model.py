@@ -119,7 +119,7 @@ class Edge(Data):
         """Where a loop leads when it ends, by what a drawing writes on that way."""
         if self.then is None:
             return {}
-        spent = f"after {self.at_most}"
+        spent = f"after {self.at_most}{' or its budget' if self.budget else ''}"
         if self.until is None:
             return {spent: self.then}
         if self.or_else is None:

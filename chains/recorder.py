@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
@@ -223,17 +224,26 @@ class Recorder:
         for name, slot in payload["state"].items():
             frame.state[name] = {**frame.state.get(name, {}), **slot}
         said: dict[str, str] = payload["said"]
-        places = [i for i, hash_ in enumerate(frame.heads[1:]) if hash_ in said]
+        texts = {i: said[one] for i, one in enumerate(frame.heads[1:]) if one in said}
+        texts |= self._moved(frame, said)
+        places = sorted(texts)
         for place in reversed(places):
-            text, rest = said[frame.heads[place + 1]], frame.talk.since(place)
+            text, rest = texts[place], frame.talk.since(place)
             if len(rest) == 1:
                 frame.said = text
-            frame.talk.rewind(place)
+            frame.talk.repeat((), instead=len(rest))
             frame.talk.add(rest[0].message.role, text)
             frame.talk.repeat(rest[1:])
         if places:
             del frame.heads[places[0] + 1 :]
             self._unstored += self._stored(frame)
+
+    def _moved(self, frame: Frame, said: dict[str, str]) -> dict[int, str]:
+        """The texts for questions that documents were laid before, by place: their hash changed."""
+        texts = {self._messages[one].content: new for one, new in said.items()}
+        pairs = enumerate(pairwise(frame.talk.since(0)), start=1)
+        now = {i: one.message.content for i, (a, one) in pairs if a.ahead and not one.ahead}
+        return {i: texts[content] for i, content in now.items() if content in texts}
 
     def _stored(self, frame: Frame) -> tuple[StoredMessage, ...]:
         """What a frame's conversation has that is not stored yet. Changes: the frame's heads."""

@@ -121,8 +121,8 @@ def _spread(model: ChainModel, undone: Set[int], given: Set[str]) -> dict[str, s
     hops: list[tuple[Edge, str, bool]] = []
     for i, edge in enumerate(model.flow):
         hops.append((edge, edge.target, i in undone))
-        for end in edge.onward.values():
-            hops.append((edge, end, end == edge.or_else and i in undone))
+        for way, end in enumerate(edge.onward.values()):
+            hops.append((edge, end, way == 1 and i in undone))  # or_else
     if model.budget is not None:  # it may be spent anywhere
         budget = [Edge(source=name, target=model.budget.then) for name in (START, *model.nodes)]
         hops += [(edge, edge.target, False) for edge in budget]

@@ -125,6 +125,17 @@ def become(talk: Talk, fork: Talk) -> None:
 
 
 def add_new(talk: Talk, documents: Iterable[Document]) -> None:
-    """Add the documents whose ids a conversation does not have yet. Raises: ConversationError."""
-    known = {one.id for one in talk.documents}
-    talk.add_documents(one for one in documents if one.id not in known)
+    """Add the documents that a conversation does not have yet. Raises: ConversationError.
+
+    Another text under an id that is taken, as of files of one name in two folders, gets a number.
+    """
+    known, new = {one.id: one.text for one in talk.documents}, list[Document]()
+    for one in documents:
+        name, number = one.id, 1
+        while known.get(name, one.text) != one.text:
+            number += 1
+            name = f"{one.id} ({number})"
+        if name not in known:
+            known[name] = one.text
+            new.append(Document(id=name, text=one.text))
+    talk.add_documents(new)

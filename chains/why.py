@@ -45,7 +45,7 @@ def _distribution(verdict: Verdict, positive: str | None, glyphs: Glyphs) -> Ite
 
 
 def _span(verdict: Verdict, decode: Callable[[list[int]], str], glyphs: Glyphs) -> Iterator[Text]:
-    if not verdict.token_ids:
+    if not verdict.asked:
         yield Text("    not asked: there are no documents", DIM)
         return
     start = verdict.ledger.activated_at or 0

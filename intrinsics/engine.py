@@ -236,11 +236,11 @@ class Engine:
     ) -> Job[FanOut]:
         ready = [self.intrinsic(name) for name in intrinsics]
         check_request(ready, given)
-        known = {
-            one.name: verdict
-            for one in ready
-            if (verdict := settled(one.definition, conversation)) is not None
-        }
+        known: dict[str, SettledVerdict] = {}
+        for one in ready:
+            verdict = settled(one.definition, conversation, given.get(one.name, {}))
+            if verdict is not None:
+                known[one.name] = verdict
         calls = [
             Call.of(one, conversation, given.get(one.name, {}))
             for one in ready
@@ -252,8 +252,11 @@ class Engine:
 
     def again(self, found: FanOut) -> FanOut:
         """The same verdicts once more, from what the KV cache holds of their prompts by now."""
+        known = {one.intrinsic: one for one in found.verdicts if isinstance(one, SettledVerdict)}
         calls = calls_again(found, self.intrinsic)
-        return self._start(fan_out(self.model, self.conversation(), calls), None).result()
+        asked = fan_out(self.model, self.conversation(), calls) if calls else None
+        order = [one.intrinsic for one in found.verdicts]
+        return self._start(with_settled(asked, known, order), None).result()
 
     def scratch(self, verdict: Verdict) -> Scratch:
         """A verdict to be computed again as an ordinary LoRA must, chunk by chunk.
@@ -318,7 +321,7 @@ class Engine:
         found = yield from steps
         for verdict in found.verdicts if self._prover else ():
             assert self._prover is not None
-            if not isinstance(verdict, SettledVerdict):
+            if verdict.asked:
                 self._prover.check_verdict(verdict)
         return found
 

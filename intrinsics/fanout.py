@@ -46,6 +46,11 @@ class Verdict:
     token_ids: Ids
     candidates: dict[str, Ids]
 
+    @property
+    def asked(self) -> bool:
+        """Whether the model was asked, and the definition did not settle it."""
+        return True
+
     def p(self, label: str) -> float:
         """The probability of a label. Raises: RequestError: there is no such label."""
         if label not in self.distribution:

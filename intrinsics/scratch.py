@@ -23,7 +23,7 @@ CHUNK_TOKENS = 96  # so short that a request which comes meanwhile hardly waits
 def calls_again(found: FanOut, ready: Callable[[str], Intrinsic]) -> list[Call]:
     """The calls behind some verdicts, from their tokens; `ready` gives an intrinsic by name."""
     calls = []
-    for verdict in found.verdicts:
+    for verdict in (one for one in found.verdicts if one.asked):
         intrinsic, prompt, end = ready(verdict.intrinsic), verdict.token_ids, verdict.ledger.reused
         start = verdict.ledger.activated_at or 0
         calls.append(Call(intrinsic, Suffix(prompt[end:], max(start - end, 0)), prompt[:end]))

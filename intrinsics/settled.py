@@ -17,15 +17,24 @@ from .spec import Definition
 class SettledVerdict(Verdict):
     """A verdict that follows from the definition alone; no token was computed for it."""
 
+    @property
+    def asked(self) -> bool:
+        """It was not."""
+        return False
 
-def settled(definition: Definition, conversation: Conversation) -> SettledVerdict | None:
+
+def settled(
+    definition: Definition, conversation: Conversation, arguments: Mapping[str, str]
+) -> SettledVerdict | None:
     """The verdict on a conversation without documents, where the definition says what holds then.
 
-    Raises: ConversationError: it does not end with the message that is judged.
+    Raises: ConversationError: it does not end with the message that is judged; RequestError: an
+    argument is missing or unknown.
     """
     found = settled_distribution(definition, conversation.messages, conversation.documents)
     if found is None:
         return None
+    definition.check_arguments(arguments)
     value = definition.value_of(found)
     return SettledVerdict(definition.name, value, found, found, Ledger(), (), {})
 

@@ -165,7 +165,7 @@ class Definition(Part):
 
         Raises: RequestError: an argument is missing or unknown; DefinitionError: rendering failed.
         """
-        self._check_arguments(arguments)
+        self.check_arguments(arguments)
         if self._template is None:
             return ""
         names = {
@@ -178,7 +178,8 @@ class Definition(Part):
         except TemplateFault as fault:
             raise DefinitionError([self._located(fault)]) from fault
 
-    def _check_arguments(self, given: Mapping[str, str]) -> None:
+    def check_arguments(self, given: Mapping[str, str]) -> None:
+        """Raises: RequestError: an argument is missing or unknown."""
         missing = [name for name in self.arguments if name not in given]
         if missing:
             what = self.arguments[missing[0]]

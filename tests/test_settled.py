@@ -12,7 +12,7 @@ from conftest import tiny_engine, write_intrinsic
 from flows import chain_of
 from intrinsics.catalogue import Catalogue
 from intrinsics.engine import Engine
-from intrinsics.errors import ConversationError, DefinitionError
+from intrinsics.errors import ConversationError, DefinitionError, RequestError
 from intrinsics.messages import Document, Message
 from intrinsics.settled import SettledVerdict
 from intrinsics.spec import FILE, Definition
@@ -110,3 +110,15 @@ def test_a_wrong_word_for_it_is_told(
     file.write_text(file.read_text().replace("documents: required", f"documents: {documents}"))
     with pytest.raises(DefinitionError, match=message):
         Definition.load(directory)
+
+
+def test_it_is_the_same_again_and_takes_the_same_arguments(engine: Engine) -> None:
+    talk = engine.conversation([QUESTION])
+    found = engine.fan_out(talk, ["useful", "tone"])
+    again = engine.again(found)
+    assert [one.intrinsic for one in again.verdicts] == ["useful", "tone"]
+    assert again["useful"] == found["useful"]
+    with pytest.raises(RequestError, match="useful takes no argument 'nope'"):
+        engine.fan_out(talk, ["useful"], {"useful": {"nope": "x"}})
+    with pytest.raises(RequestError, match="useful was not asked: there are no documents"):
+        engine.scratch(found["useful"])

@@ -282,7 +282,7 @@ def _show_verdicts(found: FanOut, positive: dict[str, str | None], proved: bool)
         for line in badges(shown, screen.width, screen.glyphs):
             screen.print(line)
     screen.print(Text("  ") + figures(costs, screen.glyphs))
-    if proved:  # else an error has been raised
+    if proved and any(verdict.asked for verdict in found.verdicts):  # else an error was raised
         screen.line("proved: computed again from scratch, and the same", DIM)
 
 
@@ -307,6 +307,8 @@ def _result(verdict: Verdict, tokens: bool) -> dict[str, Any]:
         told["finish"] = verdict.finish
     if verdict.raw_distribution != verdict.distribution:
         told["raw_distribution"] = verdict.raw_distribution
+    if not verdict.asked:
+        told["asked"] = False
     told["activated_at"] = verdict.ledger.activated_at
     told["reused"] = verdict.ledger.reused
     told["computed"] = verdict.ledger.computed

@@ -31,7 +31,7 @@ def verdicts(step: Step, outcome: Outcome) -> Iterator[ev.Event]:
     told: Mapping[str, Any] = outcome.output
     for name, one in told.items():
         verdict = None if outcome.read_by is None else outcome.read_by[name]
-        if verdict is not None and verdict.token_ids:  # else recalled, or it need not be asked
+        if verdict is not None and verdict.asked:  # else it is recalled, or there is no prompt
             yield from step.frame.run.prompts.told(step.stamp(), verdict.token_ids, verdict)
         yield ev.VerdictReached(**step.stamp(), intrinsic=name, **one)
 
@@ -86,6 +86,7 @@ def judged(verdicts: dict[str, Verdict], ledger: Ledger) -> Outcome:
             "value": verdict.value,
             "distribution": verdict.distribution,
             "ledger": verdict.ledger.to_dict(),
+            **({} if verdict.asked else {"asked": False}),
         }
         for name, verdict in verdicts.items()
     }

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
 
 from intrinsics.errors import IntrinsicsError
 from intrinsics.ledger import Ledger
@@ -43,14 +47,17 @@ async def each(step: Step, node: Map) -> AsyncGenerator[ev.Event, None]:
     for i, item in enumerate(items, start=1):
         try:
             frames[str(i)] = _frame(step, i, item)
-        except IntrinsicsError as fault:  # it fits in no prompt
+        except IntrinsicsError as fault:  # it fits in no conversation
             errors[str(i)] = str(fault)
-    add = _shared
+        except ValidationError as fault:  # it is no document, or no message
+            first = fault.errors()[0]
+            errors[str(i)] = f"{first['loc'][0]}: {first['msg']}; it is {first['input']!r}"
     if isinstance(node.do, Check) and all(getattr(node.do, limit) is None for limit in LIMITS):
-        for event in await _fan_out(step, node.do, frames, done, errors):
+        events, whole = await _fan_out(step, node.do, frames, done, errors)
+        for event in events:
             yield event
     else:
-        add = _summed
+        whole = None
         async for event in _apart(node, frames, done, errors):
             yield event
     if errors and node.failed == "raise":
@@ -58,7 +65,9 @@ async def each(step: Step, node: Map) -> AsyncGenerator[ev.Event, None]:
         message = f"{len(errors)} of {len(items)} items failed; item {number}, "
         message += f"{_short(items[int(number) - 1])}: {error}"
         raise ChainRunError(message, step.name, "branches")
-    cost = add([one.ledger for one in done.values()])
+    cost = sum((one.ledger for one in done.values()), Ledger())
+    if whole is not None:  # of shared forwards each item tells all
+        cost = replace(cost, forwards=whole.forwards, seconds=whole.seconds)
     step.outcome = _joined(node, items, done, errors, cost)
 
 
@@ -104,8 +113,11 @@ async def _fan_out(
     frames: dict[str, Frame],
     done: dict[str, Outcome],
     errors: dict[str, str],
-) -> list[ev.Event]:
-    """Ask the intrinsics about all items at once: their rows share a forward."""
+) -> tuple[list[ev.Event], Ledger]:
+    """Ask the intrinsics about all items at once: their rows share forwards.
+
+    The events, and the forwards and seconds of all; other requests may have shared them.
+    """
     steps = {name: Step(frame, name, node, 1) for name, frame in frames.items()}
     engine, shared = step.engine(), step.frame.conversation()
     asked: dict[str, dict[str, dict[str, str]]] = {}
@@ -130,28 +142,16 @@ async def _fan_out(
         return found
 
     events: list[ev.Event] = []
-    for name, found in (await in_thread(ask)).items() if asked else ():
+    began, before = time.perf_counter(), engine.model.forwards
+    answers = await in_thread(ask) if asked else {}
+    whole = Ledger(forwards=engine.model.forwards - before, seconds=time.perf_counter() - began)
+    for name, found in answers.items():
         if isinstance(found, IntrinsicsError):
             errors[name] = str(found)
             continue
         done[name] = judged({one.intrinsic: one for one in found.verdicts}, found.ledger)
         events += verdicts(steps[name], done[name])
-    return events
-
-
-def _summed(costs: list[Ledger]) -> Ledger:
-    """What branches cost that each ran for itself."""
-    return sum(costs, Ledger())
-
-
-def _shared(costs: list[Ledger]) -> Ledger:
-    """What verdicts cost that were read in the same forwards: those count once."""
-    return Ledger(
-        sum(one.reused for one in costs),
-        sum(one.computed for one in costs),
-        max((one.forwards for one in costs), default=0),
-        max((one.seconds for one in costs), default=0.0),
-    )
+    return events, whole
 
 
 def _joined(

@@ -70,12 +70,14 @@ def commit(talk: Talk, branches: list[Frame]) -> None:
     if len(writers) == 1:
         become(talk, writers[0].talk)  # with the keys and values it has
         return
+    messages = []
     for one in writers:
         stood = one.talk.standing(one.begin)
         said = one.talk.since(stood)
-        messages = [part for part in said if not part.documents]
-        talk.repeat(messages[one.begin - stood :])  # without a question that was only moved
+        own = [part for part in said if not part.documents]
+        messages += own[one.begin - stood :]  # without a question that was only moved
         add_new(talk, (document for part in said for document in part.documents))
+    talk.repeat(messages)  # after all documents, before which a question may stand
 
 
 def _failure(

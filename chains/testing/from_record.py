@@ -124,7 +124,7 @@ def _verdicts(events: Iterable[ev.Event]) -> dict[str, list[Any]]:
     """What each intrinsic found, each time it was asked."""
     found: dict[str, list[Any]] = {}
     for one in _in_order(events):
-        if isinstance(one, ev.VerdictReached):
+        if isinstance(one, ev.VerdictReached) and one.asked:
             found.setdefault(one.intrinsic, []).append(one.distribution or one.value)
     return found
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Generator
 from dataclasses import dataclass, field
 from typing import Any
 
-from intrinsics.errors import RequestError
+from intrinsics.errors import IntrinsicsError, RequestError
 from intrinsics.ledger import Ledger
 
 from ..talk import PlainTalk
@@ -17,6 +17,7 @@ class PlayedModel:
     """What a recorded run on a script began on, so that it goes on on a script."""
 
     fingerprint: str = "script"
+    forwards: int = 0
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class PlayedVerdict:
     distribution: dict[str, float]
     ledger: Ledger = field(default_factory=Ledger)
     token_ids: tuple[int, ...] = ()
+    asked: bool = True
 
     def p(self, label: str) -> float:
         """The probability of a label."""
@@ -48,12 +50,14 @@ class PlayedFanOut:
 
 @dataclass(frozen=True)
 class PlayedJob:
-    """A fan-out that is done."""
+    """A fan-out that is done, or could not be."""
 
-    found: PlayedFanOut
+    found: PlayedFanOut | IntrinsicsError
 
     def result(self) -> PlayedFanOut:
-        """What was found."""
+        """What was found. Raises: IntrinsicsError: it could not be asked."""
+        if isinstance(self.found, IntrinsicsError):
+            raise self.found
         return self.found
 
     def cancel(self) -> None:
@@ -61,7 +65,7 @@ class PlayedJob:
 
     def __await__(self) -> Generator[Any, None, PlayedFanOut]:
         yield from ()
-        return self.found
+        return self.result()
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from intrinsics.catalogue import Catalogue
-from intrinsics.errors import NO_MODELS
+from intrinsics.errors import NO_MODELS, IntrinsicsError
 from intrinsics.messages import Document, Message
 from intrinsics.reads import check_reads, settled_distribution
 from intrinsics.sampling import Sampling
@@ -123,14 +123,20 @@ class Script:
     def submit_all(
         self, requests: Iterable[tuple[PlainTalk, Sequence[str], Any]]
     ) -> list[PlayedJob]:
-        """`submit` for several."""
-        return [self.submit(*request) for request in requests]
+        """`submit` for several; one that can't be asked fails alone, as the engine's does."""
+        jobs = []
+        for request in requests:
+            try:
+                jobs.append(self.submit(*request))
+            except IntrinsicsError as error:
+                jobs.append(PlayedJob(error))
+        return jobs
 
     def _verdict(self, name: str, talk: PlainTalk) -> PlayedVerdict:
         definition = self.catalogue.get(name)
         known = settled_distribution(definition, talk.messages, talk.documents)
         if known is not None:
-            return PlayedVerdict(name, definition.value_of(known), known)
+            return PlayedVerdict(name, definition.value_of(known), known, asked=False)
         check_reads(definition, talk.messages, talk.documents)
         answer = self.answer(definition)
         found = _distribution(definition, answer)

@@ -9,6 +9,7 @@ import pytest
 
 from chains import ChainDefinitionError, ChainRunError, RunInput
 from chains.events import AttemptChosen, Cancelled
+from chains.testing import Script
 from conftest import check_integrity, tiny_engine, write_intrinsic
 from flows import HELLO, Failing, chain_of, events_of, run
 from intrinsics.catalogue import Catalogue
@@ -273,6 +274,40 @@ flow: [start -> asked, asked -> each, each -> end]
     check_integrity(engine)
 
 
+def test_an_item_that_is_no_document_is_told(engine: Engine) -> None:
+    def made() -> list[dict[str, Any]]:
+        return [{"id": 1, "text": "x"}, {"id": "b", "text": "Text."}]
+
+    text = """\
+chain: screen
+nodes:
+  made: {function: "m:made"}
+  each: {map: {over: made.value, failed: keep, do: {check: useful}}}
+flow: [start -> made, made -> each, each -> end]
+"""
+    told = chain_of(text, engine.catalogue, made=made).run(engine, HELLO).nodes[1].output
+    assert told["failed"][0]["error"] == "id: Input should be a valid string; it is 1"
+    assert told["values"][0] is None and told["values"][1] is not None
+
+
+def test_a_script_keeps_what_the_engine_keeps_of_a_map(engine: Engine) -> None:
+    def asked() -> list[Message]:
+        user = Message(role="user", content="Now then.")
+        return [user, Message(role="assistant", content="Yes?")]
+
+    text = """\
+chain: screen
+nodes:
+  asked: {function: "m:asked"}
+  each: {map: {over: asked.value, failed: keep, do: {check: tone}}}
+flow: [start -> asked, asked -> each, each -> end]
+"""
+    chain = chain_of(text, engine.catalogue, asked=asked)
+    with Script(verdicts={"tone": ["kind"]}, catalogue=engine.catalogue) as script:
+        [_, told] = chain.run(script, RunInput()).nodes
+    assert told.output["values"][1] is None and told.output["failed"][0]["index"] == 2
+
+
 def test_the_forward_that_items_share_is_counted_once(engine: Engine) -> None:
     text = """\
 chain: screen
@@ -282,7 +317,7 @@ flow: [start -> each, each -> end]
     documents = tuple(Document(id=f"e{i}", text=f"Leaf number {i}.") for i in range(4))
     given = RunInput(messages=HELLO.messages, documents=documents)
     result = chain_of(text, engine.catalogue).run(engine, given)
-    assert result.ledger["forwards"] == 1
+    assert result.ledger["forwards"] == 2  # the shared prefix, then all items
 
 
 BEST = """\

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +21,9 @@ from chains import (
     function,
     say,
 )
+from conftest import tiny_engine, write_intrinsic
 from flows import chain_of, run
+from intrinsics.catalogue import Catalogue
 
 CHAIN = """\
 chain: helper
@@ -165,6 +168,14 @@ def test_a_key_that_belongs_elsewhere_is_sent_there(node: str, place: str, messa
     with pytest.raises(ChainDefinitionError) as caught:
         chain_of(f"chain: c\nnodes:\n  a: {node}\nflow: [start -> a, a -> end]\n")
     assert str(caught.value).startswith(f"chain.yaml:{place}: {message}")
+
+
+def test_an_intrinsic_may_be_named_like_a_key(tmp_path: Path) -> None:
+    directory = write_intrinsic(tiny_engine(), tmp_path, "output")
+    assert directory.is_dir()
+    text = "chain: c\nnodes: {a: {check: {output: {}}}}\nflow: [start -> a, a -> end]\n"
+    chain = chain_of(text, Catalogue([tmp_path]))
+    assert chain_of(chain.to_yaml(), Catalogue([tmp_path])) == chain
 
 
 def test_a_part_that_python_does_not_have_is_told_how_to_read() -> None:

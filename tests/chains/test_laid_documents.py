@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from chains import ChainRunError, RunInput
 from chains.events import PromptRead
+from chains.recorder import Recorder, recorded
+from chains.replay import replayed
+from chains.runner import Run, RunResult
+from chains.runner import run as run_chain
+from chains.store import Store
 from conftest import check_integrity, tiny_engine, write_intrinsic
 from flows import chain_of, events_of
 from intrinsics.catalogue import Catalogue
@@ -24,6 +30,8 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
     engine = tiny_engine()
     write_intrinsic(engine, folder, "useful", ("yes", "no"), documents="required", seed=4)
     write_intrinsic(engine, folder, "quality", ("bad", "good"), last="assistant", seed=3)
+    sound = ("right", "wrong")
+    write_intrinsic(engine, folder, "sound", sound, last="assistant", kind="probability", seed=5)
     engine.catalogue = Catalogue([folder])
     return engine
 
@@ -114,3 +122,86 @@ flow: [start -> found, found -> fails, fails -> end]
     with pytest.raises(ChainRunError, match="ValueError: no"):
         chain.run(engine, RunInput(), talk)
     assert talk.ids == ids
+
+
+def test_an_answer_before_documents_can_be_replaced_in_a_replay(
+    texts: Path, tmp_path: Path
+) -> None:
+    chain = chain_of(
+        f"""\
+chain: c
+nodes:
+  q: {{ask: "What?"}}
+  found: {{retrieve: {{folder: {texts / "harbour"}, query: harbour}}}}
+  told: {{say: "{{{{ user }}}} {{{{ q.text }}}} {{{{ documents | length }}}}"}}
+flow: [start -> q, q -> found, found -> told, told -> end]
+"""
+    )
+
+    async def answer(_: str) -> str:
+        return "old"
+
+    def told_by(recorder: Recorder) -> RunResult:
+        going = run_chain(chain, None, recorder.given, answer=answer, recorder=recorder)
+        return asyncio.run(going)
+
+    with Store.open(tmp_path / "runs.db") as store:
+        with recorded(store, chain, RunInput()) as recorder:
+            assert told_by(recorder).output == "old old 1"
+        with replayed(store, recorder.run_id, chain, "told", values={"q": "new"}) as again:
+            result = told_by(again)
+        assert store.check() == []
+    assert [one["content"] for one in result.messages] == ["What?", "new", "new new 1"]
+
+
+def test_branches_are_joined_with_their_documents_before_the_question(texts: Path) -> None:
+    inner = f"""\
+{{chain: inner, nodes: {{found: {{retrieve: {{folder: {texts / "harbour"}, query: harbour}}}},
+          hi: {{say: Hi.}}}}, flow: [start -> found, found -> hi, hi -> end]}}"""
+    text = f"""\
+chain: c
+nodes:
+  both:
+    parallel:
+      branches:
+        one: {{subchain: {inner}}}
+        two: {{retrieve: {{folder: {texts / "boats"}, query: harbour}}}}
+flow: [start -> both, both -> end]
+"""
+    run = Run(chain_of(text), None, QUESTION)
+
+    async def go() -> None:
+        async for _ in run.events():
+            pass
+
+    asyncio.run(go())
+    said = run.conversation.since(0)
+    parts = [[d.id for d in one.documents] or one.message.role for one in said]
+    assert parts == [["text.md#1"], ["text.md#1 (2)"], "user", "assistant"]
+
+
+def test_an_abstaining_sub_chain_is_recorded(engine: Engine, texts: Path, tmp_path: Path) -> None:
+    text = """\
+chain: c
+nodes:
+  inner:
+    subchain:
+      chain: inner
+      nodes: {reply: {turn: {max_tokens: 3}}, sure: {check: quality}, sorry: {say: Sorry.}}
+      flow:
+        - start -> reply
+        - reply -> sure
+        - sure -> end: {abstain_below: 0.99999}
+        - sure -> sorry: otherwise
+        - sorry -> end
+  last: {say: Done.}
+flow: [start -> inner, inner -> last, last -> end]
+"""
+    chain = chain_of(text.replace("{check: quality}", "{check: sound}"), engine.catalogue)
+    plain = chain.run(engine, QUESTION)
+    assert [one["content"] for one in plain.messages][1:] == ["Done."]
+    after, going = 0, True
+    while going:
+        going, result = killed_and_resumed(chain, tmp_path / "runs.db", after, engine, QUESTION)
+        assert told(result) == told(plain), f"killed after {after} records"
+        after += 1

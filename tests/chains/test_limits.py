@@ -305,3 +305,68 @@ def test_a_wrong_error_edge_is_told(change: tuple[str, str], message: str) -> No
     with pytest.raises(ChainDefinitionError) as caught:
         chain_of(ONE.replace(*change, 1), f=f)
     assert message in str(caught.value)
+
+
+GIVE_UP = """\
+chain: give_up
+nodes:
+  hello: {say: Hello there.}
+  call: {function: "m:f"}
+  sorry: {say: "{{ call.tries | length }} tries"}
+flow:
+  - start -> hello
+  - hello -> call
+  - call -> call: {until: call.value > 9, at_most: 9, budget: {steps: 2}, then: end, or_else: end}
+  - sorry -> end
+"""
+
+
+def one() -> int:
+    return 1
+
+
+def test_what_was_said_before_a_loop_that_gives_up_remains() -> None:
+    text = GIVE_UP.replace('  sorry: {say: "{{ call.tries | length }} tries"}\n', "")
+    result = run(chain_of(text.replace("  - sorry -> end\n", ""), f=one))
+    assert result.output == "Hello there."
+
+
+def test_a_loop_whose_budget_is_spent_goes_where_it_gives_up() -> None:
+    chain = chain_of(GIVE_UP.replace("or_else: end", "or_else: sorry"), f=one)
+    events = events_of(chain)
+    [spent] = [event for event in events if isinstance(event, BudgetSpent)]
+    [way] = [event for event in events if isinstance(event, EdgeTaken) and event.target == "sorry"]
+    assert (spent.target, way.condition) == ("sorry", "after 9 or its budget")
+    assert ("sorry", way.condition) in {(a.target, a.label) for a in picture(chain.model).arrows}
+
+
+@pytest.mark.parametrize(
+    ("flow", "message"),
+    [
+        (
+            "sure -> reply: {until: sure.value > 0.5, at_most: 2, then: last, or_else: last}",
+            "may come right after an assistant message",
+        ),
+        (
+            "sure -> hello: {until: sure.value > 0.5, at_most: 2, then: end, or_else: last}",
+            "'or_else' takes an earlier attempt back, but what 'reply' said stays",
+        ),
+    ],
+)
+def test_what_giving_up_leaves_is_checked_at_load(flow: str, message: str) -> None:
+    text = f"""\
+chain: c
+nodes:
+  hello: {{say: Hello.}}
+  reply: {{turn: {{prompt: Go on., max_tokens: 3, temperature: 1.0}}}}
+  sure: {{check: certainty}}
+  last: {{turn: {{max_tokens: 3}}}}
+flow:
+  - start -> hello
+  - hello -> reply
+  - reply -> sure
+  - {flow}
+  - last -> end
+"""
+    with pytest.raises(ChainDefinitionError, match=message):
+        chain_of(text)
