@@ -24,6 +24,7 @@ from chains.model import (
     RunBudget,
     Say,
     SubChain,
+    speaks,
 )
 from intrinsics.catalogue import Catalogue
 
@@ -88,6 +89,8 @@ def flows(draw: st.DrawFn, deep: bool = True) -> ChainModel:
             flow.append(Edge(source=name, until=heads, or_else=or_else, **back))
             continue
         flow.append(Edge(source=name, target=later[0], otherwise=kind in ("on", "back")))
+    if any(speaks(node) for node in nodes.values()):  # what is said in a loop can't be taken back
+        flow = [edge.model_copy(update={"or_else": None}) for edge in flow]
     budget = draw(st.none() | st.builds(RunBudget, steps=st.integers(1, 30)))
     field = {"words": {"type": "list[str]", "default": ["one", "two", "three"]}}
     given: Any = field if deep else {}
