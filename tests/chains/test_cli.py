@@ -208,9 +208,9 @@ def test_a_check_that_is_not_confirmed_fails(
 
 @pytest.mark.slow
 def test_a_conversation_an_intrinsic_can_not_judge_is_wrong_use(tmp_path: Path) -> None:
-    done = chains("check", "answerability", "-m", "Who?")
+    done = chains("check", "certainty", "-m", "Who?")
     assert done.returncode == 2
-    assert done.stderr.strip().endswith("answerability needs documents; add at least one")
+    assert done.stderr.strip().endswith("call it after the assistant message")
     long = written(
         tmp_path / "long.json", {"messages": [{"role": "user", "content": "a b " * 9000}]}
     )
