@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections import Counter
 from itertools import combinations
 from pathlib import Path
@@ -75,6 +76,8 @@ def test_the_commands_run_and_the_errors_are_those_shown(tmp_path: Path) -> None
     assert (tmp_path / "work" / "report" / "report.html").exists()
     assert (tmp_path / "work" / "publish" / "adapter_model.safetensors").exists()
     assert len(shown_errors()) == 2
+    for split in SPLITS:  # the errors shown are those of all rows
+        shutil.copy(FOLDER / f"{split}.jsonl", tmp_path / "work")
     for command, message in shown_errors():
         done = execute(command, tmp_path)
         assert done.returncode != 0
