@@ -125,17 +125,22 @@ def become(talk: Talk, fork: Talk) -> None:
 
 
 def add_new(talk: Talk, documents: Iterable[Document]) -> None:
-    """Add the documents that a conversation does not have yet. Raises: ConversationError.
+    """Add the documents that a conversation does not have yet. Raises: ConversationError."""
+    known = {one.id for one in talk.documents}
+    new = {one.id: one for one in numbered(talk, documents) if one.id not in known}
+    talk.add_documents(new.values())
 
-    Another text under an id that is taken, as of files of one name in two folders, gets a number.
+
+def numbered(talk: Talk, documents: Iterable[Document]) -> list[Document]:
+    """The documents, of which one gets a number where its id is taken by another text.
+
+    So it is with files of one name in two folders.
     """
-    known, new = {one.id: one.text for one in talk.documents}, list[Document]()
+    known, found = {one.id: one.text for one in talk.documents}, list[Document]()
     for one in documents:
         name, number = one.id, 1
-        while known.get(name, one.text) != one.text:
+        while known.setdefault(name, one.text) != one.text:
             number += 1
             name = f"{one.id} ({number})"
-        if name not in known:
-            known[name] = one.text
-            new.append(Document(id=name, text=one.text))
-    talk.add_documents(new)
+        found.append(Document(id=name, text=one.text))
+    return found

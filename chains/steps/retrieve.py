@@ -12,7 +12,7 @@ from intrinsics.messages import Document
 from .. import events as ev
 from ..errors import ChainRunError, InputError
 from ..model import Retrieve
-from ..talk import add_new
+from ..talk import add_new, numbered
 from .guarding import Found, Looking, failed
 from .step import Outcome, Step
 
@@ -28,7 +28,7 @@ async def retrieve(step: Step, node: Retrieve) -> AsyncGenerator[ev.Event, None]
     try:
         folder = step.frame.plan.files.find(node.folder)
         index = await asyncio.to_thread(Index.open, folder)
-        found = index.search(query, node.top)
+        found = numbered(step.talk, index.search(query, node.top))
     except InputError as error:
         raise ChainRunError(str(error), step.name, "engine") from error
     judged = await _judged(step, node, found, query)

@@ -18,7 +18,7 @@ from conftest import check_integrity, tiny_engine, write_intrinsic
 from flows import chain_of, events_of
 from intrinsics.catalogue import Catalogue
 from intrinsics.engine import Engine
-from intrinsics.messages import Message
+from intrinsics.messages import Document, Message
 from recording import killed_and_resumed, told
 
 QUESTION = RunInput(messages=(Message(role="user", content="When was the harbour closed?"),))
@@ -205,3 +205,27 @@ flow: [start -> inner, inner -> last, last -> end]
         going, result = killed_and_resumed(chain, tmp_path / "runs.db", after, engine, QUESTION)
         assert told(result) == told(plain), f"killed after {after} records"
         after += 1
+
+
+def test_a_passage_whose_id_is_taken_by_another_text_is_judged_too(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.md").write_text("Bread is baked at noon.")
+    text = f"""\
+chain: found
+nodes:
+  find:
+    retrieve:
+      folder: {tmp_path / "notes"}
+      query: bread
+      guards: [{{at: documents, check: useful, label: yes, above: %s, then: drop}}]
+  told: {{say: "{{{{ documents | map(attribute='id') | list }}}}"}}
+flow: [start -> find, find -> told, told -> end]
+"""
+    taken = Document(id="a.md#1", text="The harbour was closed.")
+    given = RunInput(messages=QUESTION.messages, documents=(taken,))
+    for above, ids in ((0, ["a.md#1"]), (0.999, ["a.md#1", "a.md#1 (2)"])):
+        chain = chain_of(text % above, engine.catalogue)
+        assert chain.run(engine, given).output == str(ids)
