@@ -9,22 +9,14 @@ import pytest
 
 from chains import ChainDefinitionError, ChainRunError, RunInput
 from chains.events import AttemptChosen, Cancelled
-from conftest import check_integrity, tiny_engine, write_intrinsic
-from flows import HELLO, Failing, chain_of, events_of, run
-from intrinsics.catalogue import Catalogue
+from conftest import check_integrity
+from flows import HELLO, Failing, chain_of, events_of, judging_engine, run
 from intrinsics.engine import Engine
 
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    folder = tmp_path_factory.mktemp("intrinsics")
-    engine = tiny_engine()
-    write_intrinsic(engine, folder, "tone", ("rude", "kind"), seed=1)
-    write_intrinsic(engine, folder, "topic", ("work", "play"), seed=2)
-    write_intrinsic(engine, folder, "quality", ("bad", "good"), last="assistant", seed=3)
-    write_intrinsic(engine, folder, "useful", ("yes", "no"), documents="required", seed=4)
-    engine.catalogue = Catalogue([folder])
-    return engine
+    return judging_engine(tmp_path_factory.mktemp("intrinsics"))
 
 
 def fan(join: str, *names: str, more: str = "") -> str:

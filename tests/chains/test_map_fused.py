@@ -8,19 +8,23 @@ import pytest
 
 from chains import ChainRunError, RunInput
 from chains.testing import Script
-from conftest import check_integrity, tiny_engine, write_intrinsic
-from flows import HELLO, chain_of
+from conftest import check_integrity, write_intrinsic
+from flows import HELLO, chain_of, judging_engine
 from intrinsics.catalogue import Catalogue
 from intrinsics.engine import Engine
 from intrinsics.messages import Document, Message
+
+SCREEN = """\
+chain: screen
+nodes: {each: {map: {over: documents, do: {check: useful}}}}
+flow: [start -> each, each -> end]
+"""
 
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
     folder = tmp_path_factory.mktemp("intrinsics")
-    engine = tiny_engine()
-    write_intrinsic(engine, folder, "tone", ("rude", "kind"), seed=1)
-    write_intrinsic(engine, folder, "topic", ("work", "play"), seed=2)
+    engine = judging_engine(folder)
     write_intrinsic(engine, folder, "useful", ("yes", "no"), documents="required", seed=4)
     engine.catalogue = Catalogue([folder])
     return engine
@@ -29,15 +33,10 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
 def test_an_intrinsic_over_documents_is_one_fan_out_and_finds_what_it_finds_alone(
     engine: Engine,
 ) -> None:
-    text = """\
-chain: screen
-nodes: {each: {map: {over: documents, do: {check: useful}}}}
-flow: [start -> each, each -> end]
-"""
     documents = tuple(Document(id=f"d{i}", text=f"Text number {i}.") for i in range(5))
     given = RunInput(messages=HELLO.messages, documents=documents)
     before = engine.model.forwards
-    result = chain_of(text, engine.catalogue).run(engine, given)
+    result = chain_of(SCREEN, engine.catalogue).run(engine, given)
     assert engine.model.forwards - before == 2  # the shared prefix, then all documents at once
     for told, document in zip(result.nodes[0].output["values"], documents, strict=True):
         alone = engine.call(engine.conversation(HELLO.messages, [document]), "useful")
@@ -129,12 +128,7 @@ flow: [start -> asked, asked -> each, each -> end]
 
 
 def test_the_forward_that_items_share_is_counted_once(engine: Engine) -> None:
-    text = """\
-chain: screen
-nodes: {each: {map: {over: documents, do: {check: useful}}}}
-flow: [start -> each, each -> end]
-"""
     documents = tuple(Document(id=f"e{i}", text=f"Leaf number {i}.") for i in range(4))
     given = RunInput(messages=HELLO.messages, documents=documents)
-    result = chain_of(text, engine.catalogue).run(engine, given)
+    result = chain_of(SCREEN, engine.catalogue).run(engine, given)
     assert result.ledger["forwards"] == 2  # the shared prefix, then all items
