@@ -81,7 +81,7 @@ def _take(frame: Frame, here: str, exit_: Exit) -> tuple[str, list[ev.Event]]:
         if over is not None:
             told.append(over)
         if over is not None or count > edge.at_most:
-            label, target = list(edge.onward.items())[-1]
+            label, target = edge.spent
             is_spent = True
     operands = None if condition is None else substituted(condition, frame.names)
     if here != START:
@@ -129,7 +129,7 @@ def _loop_spent(frame: Frame, exit_: Exit) -> ev.BudgetSpent | None:
         budget=over[0],
         limit=over[1],
         source=edge.source,
-        target=[*edge.onward.values()][-1],
+        target=edge.spent[1],
         loop=True,
     )
 

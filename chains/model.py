@@ -127,6 +127,11 @@ class Edge(Data):
         return {str(self.until): self.then, spent: self.or_else}
 
     @property
+    def spent(self) -> tuple[str, str]:
+        """The way, by its label, and the node that a loop leads to when it may not go on."""
+        return [*self.onward.items()][-1]
+
+    @property
     def label(self) -> str:
         """What a drawing writes on it."""
         words = ["otherwise"] if self.otherwise else []

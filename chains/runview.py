@@ -208,7 +208,7 @@ class RunView:
             edge, way = exit_.edge, (event.target, event.condition)
             if way == (edge.target, exit_.label):
                 return edge.abstain_below is not None or exit_.undoes
-            if edge.or_else is not None and way == (edge.or_else, [*edge.onward][-1]):
+            if edge.or_else is not None and way == edge.spent[::-1]:
                 return exit_.undoes
         return False
 
