@@ -100,7 +100,7 @@ class Call:
     @staticmethod
     def of(intrinsic: Intrinsic, conversation: Conversation, arguments: Mapping[str, str]) -> Call:
         """Render the instruction. Raises: ConversationError: what it judges is lacking."""
-        check_reads(intrinsic.definition, conversation.messages, conversation.documents)
+        check_reads(intrinsic.definition, conversation)
         text = intrinsic.definition.render_instruction(
             conversation.messages, conversation.documents, arguments
         )

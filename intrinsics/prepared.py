@@ -83,7 +83,7 @@ def _prepare(
     else:
         raise DataError(unknown("label", example.label, candidates.ids))
     conversation = engine.conversation(example.messages, example.documents)
-    check_reads(definition, conversation.messages, conversation.documents)
+    check_reads(definition, conversation)
     instruction = definition.render_instruction(
         conversation.messages, conversation.documents, example.arguments
     )

@@ -31,7 +31,7 @@ def settled(
     Raises: ConversationError: it does not end with the message that is judged; RequestError: an
     argument is missing or unknown.
     """
-    found = settled_distribution(definition, conversation.messages, conversation.documents)
+    found = settled_distribution(definition, conversation)
     if found is None:
         return None
     definition.check_arguments(arguments)

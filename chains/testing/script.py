@@ -134,10 +134,10 @@ class Script:
 
     def _verdict(self, name: str, talk: PlainTalk) -> PlayedVerdict:
         definition = self.catalogue.get(name)
-        known = settled_distribution(definition, talk.messages, talk.documents)
+        known = settled_distribution(definition, talk)
         if known is not None:
             return PlayedVerdict(name, definition.value_of(known), known, asked=False)
-        check_reads(definition, talk.messages, talk.documents)
+        check_reads(definition, talk)
         answer = self.answer(definition)
         found = _distribution(definition, answer)
         return PlayedVerdict(name, value_of(definition, answer, found), found)
