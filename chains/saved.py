@@ -30,12 +30,13 @@ class _Data(BaseModel):
 
 
 class SavedEntry(_Data):
-    """A message, or a block of documents, and its token ids."""
+    """A message, or a block of documents (`ahead`: laid before a question), and its token ids."""
 
     role: Role
     content: str = ""
     documents: tuple[Document, ...] = ()
     ids: tuple[int, ...]
+    ahead: bool = False
 
 
 class SavedTurn(_Data):
@@ -129,6 +130,7 @@ def _saved(fork: Fork) -> SavedFork:
             content="" if entry.documents else entry.message.content,
             documents=entry.documents,
             ids=ids,
+            ahead=entry.ahead,
         )
         for entry, ids in fork.conversation.entries
     )
@@ -150,7 +152,8 @@ def _restored(saved: SavedFork, engine: Engine, where: str, known: bool) -> tupl
 def _add(conversation: Conversation, entry: SavedEntry, known: bool) -> bool:
     content = documents_text(entry.documents) if entry.documents else entry.content
     message = Message(role=entry.role, content=content)
-    return conversation.restore(message, entry.documents, entry.ids if known else ())
+    ids = entry.ids if known else ()
+    return conversation.restore(message, entry.documents, ids, ahead=entry.ahead)
 
 
 def _is_chat(path: Path) -> bool:

@@ -131,9 +131,14 @@ class Conversation:
         )
 
     def restore(
-        self, message: Message, documents: tuple[Document, ...], ids: Sequence[int]
+        self,
+        message: Message,
+        documents: tuple[Document, ...],
+        ids: Sequence[int],
+        *,
+        ahead: bool = False,
     ) -> bool:
-        """Append a message, or a block of documents, with the token ids it had.
+        """Append a message, or a block of documents, with the token ids it had; `ahead` as `Said`.
 
         Where these are not its text, it is tokenised anew; returns whether they were. A reply's ids
         can differ from its text's tokenisation, and only they give the same continuation.
@@ -141,7 +146,7 @@ class Conversation:
         """
         anew = self.chat.message((*self.roles, message.role), message.content)
         same = self.chat.same_text(ids, anew)
-        self._append(message, documents, ids if same else anew)
+        self._append(message, documents, ids if same else anew, ahead=ahead)
         return same
 
     def _append(

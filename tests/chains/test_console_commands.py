@@ -20,6 +20,7 @@ from chains.deeds import Deeds
 from chains.errors import OutputError
 from chains.saved import load, save
 from conftest import check_integrity
+from intrinsics.messages import Document
 from tiny_console import Tiny, talk
 
 
@@ -124,6 +125,17 @@ def test_a_saved_chat_goes_on_as_if_it_had_not_ended(tiny: Tiny, tmp_path: Path)
     assert reply(resumed, "more") == reply(whole, "more")
     assert resumed.count("rolled back") == 2
     assert not [path for path in tmp_path.iterdir() if path != file], "nothing else is left"
+
+
+def test_documents_laid_before_a_question_stay_so_in_a_saved_chat(
+    deeds: Deeds, tmp_path: Path
+) -> None:
+    said = deeds.chat.conversation
+    said.add("user", "where?")
+    said.add_documents([Document(id="a", text="here")])
+    save(tmp_path / "chat.json", deeds.chat.engine, [deeds.chat.fork], deeds.chat.fork)
+    [fork], _, _ = load(tmp_path / "chat.json", deeds.chat.engine)
+    assert fork.conversation.since(0) == said.since(0) and said.since(0)[-2].ahead
 
 
 def reply(told: str, entry: str) -> str:
