@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from pydantic import ValidationError
 
 from intrinsics.errors import Fault
-from intrinsics.located import Loc, Located, unknown
+from intrinsics.located import Loc, Located, cut, unknown
 
 from .expression import Constant, Ref, Tree
 from .kinds import NodeData
@@ -39,18 +39,28 @@ ReadChain: TypeAlias = Callable[[Loc, Any], "ChainModel | None"]
 
 
 class Values:
-    """Reads parts of a file into the model, and collects what is wrong with them."""
+    """Reads parts of a file into the model, and collects what is wrong with them.
+
+    `whole` tells whether the model has every part, so that what else is wrong with it can be told.
+    """
 
     def __init__(self, source: Located) -> None:
         self.source = source
         self.faults: list[Fault] = []
+        self.whole = True
 
-    def fault(self, loc: Loc, message: str, *, key: bool = False, offset: int = 0) -> None:
-        """Something is wrong at a place."""
+    def fault(
+        self, loc: Loc, message: str, *, key: bool = False, offset: int = 0, whole: bool = False
+    ) -> None:
+        """Something is wrong at a place; `whole`: no part of the model is lost by it."""
+        self.whole &= whole
         self.faults.append(self.source.fault(loc, message, key=key, offset=offset))
 
     def built(self, kind: type[Data], loc: Loc, value: Mapping[str, Any]) -> Any:
-        """A part of the model. What it is built from stands at `loc`, short or long."""
+        """A part of the model. What it is built from stands at `loc`, short or long.
+
+        A value that is wrong, or has no place in it, is told and left out where it can be.
+        """
         try:
             return kind.model_validate(value)
         except ValidationError as error:
@@ -58,7 +68,17 @@ class Values:
                 self.faults += self.source.faults(error, kind, loc)
             else:
                 self.faults += [self.source.fault(loc, _words(one)) for one in error.errors()]
-            return None
+            wrong = {one["loc"][0] for one in error.errors() if one["loc"]}
+        if issubclass(kind, NodeData):  # a bound left out of an edge would be missed there
+            kept = {key: one for key, one in value.items() if key not in wrong}
+            if "temperature" in kind.model_fields and "temperature" not in kept:
+                kept["temperature"] = 1.0  # what was meant is unknown: a loop may well need it
+            try:
+                return kind.model_validate(kept)
+            except ValidationError:
+                pass
+        self.whole = False
+        return None
 
     def _is_long(self, loc: Loc) -> bool:
         """Whether a mapping stands at `loc`, and not the short spelling of one."""
@@ -113,10 +133,15 @@ class NodeReader:
         """`{kind: values}`, maybe with limits beside the kind; or the kind alone."""
         if isinstance(value, str) and value in KINDS:
             value = {value: None}
-        if isinstance(value, dict) and self._misplaced(loc, value):
-            return None
+        if isinstance(value, dict):
+            value = self._in_place(loc, value)
         limits = {k: v for k, v in value.items() if k in LIMITS} if isinstance(value, dict) else {}
         kinds = [key for key in value if key not in LIMITS] if isinstance(value, dict) else []
+        rests = [(key, cut(key, value[key])) for key in kinds if cut(key, value[key])]
+        for key, message in rests:
+            self.values.fault((*loc, key), message, key=True)
+        if rests:
+            return None
         if len(kinds) != 1:
             known = ", ".join(KINDS)
             message = f"a node has exactly one kind: {known}; write '{loc[-1]}: {{kind: ...}}'"
@@ -129,14 +154,15 @@ class NodeReader:
             return None
         if isinstance(limits.get("retry"), int):
             limits["retry"] = {"times": limits["retry"]}
-        if limits and self.values.built(NodeData, loc, limits) is None:
-            return None
+        if limits:
+            fit = self.values.built(NodeData, loc, limits)
+            limits = {key: limits[key] for key in limits if fit and key in fit.model_fields_set}
         return self._of_kind((*loc, kind), kind, value[kind], limits)
 
     def _of_kind(self, loc: Loc, kind: str, spec: Any, limits: dict[str, Any]) -> Node | None:
         whole = kind == "subchain"  # whose values may be a chain's own
-        if isinstance(spec, dict) and not whole and self._misplaced(loc, spec, _fields(kind)):
-            return None
+        if isinstance(spec, dict) and not whole:
+            spec = self._in_place(loc, spec, _fields(kind))
         if kind == "check":
             return self._check(loc, spec, limits)
         if kind in SHORT and not self._is_long(kind, spec):
@@ -144,20 +170,22 @@ class NodeReader:
         if not isinstance(spec, dict):
             self.values.fault(loc, f"{kind} needs {{{', '.join(_fields(kind))}}}")
             return None
-        before = len(self.values.faults)
+        before, self.values.whole = self.values.whole, True
         parts = {key: self._part(kind, (*loc, key), key, value) for key, value in spec.items()}
-        if len(self.values.faults) > before:
+        complete, self.values.whole = self.values.whole, self.values.whole and before
+        if not complete:
             return None
-        wrong = [key for key in parts if key in LIMITS]
-        if wrong:
-            message = f"{wrong[0]!r} stands beside {kind!r}, not in it"
-            self.values.fault((*loc, wrong[0]), message, key=True)
-            return None
+        for key in [key for key in parts if key in LIMITS]:
+            message = f"{key!r} stands beside {kind!r}, not in it"
+            self.values.fault((*loc, key), message, key=True, whole=True)
+            del parts[key]
         node: Node | None = self.values.built(KINDS[kind], loc, {**parts, **limits})
         return node
 
-    def _misplaced(self, loc: Loc, given: Mapping[str, Any], own: Iterable[str] = ()) -> bool:
-        """Tell where keys belong that stand in a node and not at an edge, or in the chain."""
+    def _in_place(
+        self, loc: Loc, given: Mapping[str, Any], own: Iterable[str] = ()
+    ) -> dict[str, Any]:
+        """What is given but for keys that belong to an edge, or to the chain; it is told where."""
         foreign = {*EDGE_KEYS, *CHAIN_KEYS}.difference(own)
         found = [key for key in given if key in foreign and not _is_named(loc, given[key])]
         for key in found:
@@ -166,8 +194,8 @@ class NodeReader:
                 name = loc[1] if len(loc) <= 3 and loc[0] == "nodes" else "NODE"
                 edge = f"- {name} -> ...: {{{key}: ...}}"
                 message = f"{key!r} belongs to an edge: write '{edge}' in the flow"
-            self.values.fault((*loc, key), message, key=True)
-        return bool(found)
+            self.values.fault((*loc, key), message, key=True, whole=key in CHAIN_KEYS)
+        return {key: value for key, value in given.items() if key not in found}
 
     @staticmethod
     def _is_long(kind: str, spec: Any) -> bool:

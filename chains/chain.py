@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from intrinsics.catalogue import Catalogue
+from intrinsics.errors import Fault
 from intrinsics.library import library_path
 from intrinsics.located import unknown
 
@@ -19,7 +20,7 @@ from .errors import ChainDefinitionError, InputError
 from .files import Files
 from .functions import Callables, allowed
 from .inputs import RunInput
-from .loader import read
+from .loader import survey
 from .model import END, START, BestOf, ChainModel, Edge, Turn
 from .places import Places
 from .plan import Plan
@@ -43,18 +44,19 @@ class Chain:
         catalogue: Catalogue | None = None,
         functions: Callables | None = MappingProxyType({}),
         files: Files | None = None,
+        faults: Iterable[Fault] = (),
     ) -> None:
         """Check a model. Raises: ChainDefinitionError: with every fault, each at its place.
 
         `functions` are those it may call, by name; None leaves calls unchecked, and a run of one
-        fails. `files` are those it may read; without them any.
+        fails. `files` are those it may read; without them any. `faults` were found before.
         """
         self.model, self.files = model, files or Files()
         self.functions: Callables = functions or {}
         self._places, self.catalogue = places, catalogue or Catalogue()
-        faults = faults_of(model, places, self.catalogue, functions)
-        if faults:
-            raise ChainDefinitionError(faults)
+        found = [*faults, *faults_of(model, places, self.catalogue, functions)]
+        if found:
+            raise ChainDefinitionError(found)
 
     @cached_property
     def plan(self) -> Plan:
@@ -82,9 +84,9 @@ class Chain:
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{path}: cannot be read as UTF-8 text ({error})") from error
         files = Files(path.absolute().parent, tuple(map(Path, allow)))
-        model, places = read(text, str(path), files)
+        model, places, faults = survey(text, str(path), files)
         calls = None if functions is None else allowed(functions)
-        return Chain(model, places, catalogue, calls, files)
+        return Chain(model, places, catalogue, calls, files, faults)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Chain) and self.model == other.model

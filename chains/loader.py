@@ -31,22 +31,29 @@ def read(text: str, file: str, files: Files | None = None) -> tuple[ChainModel, 
     A sub-chain may be named by its file, relative to this one; it is read with it. `files` are
     those that the chain may name; without them any.
     """
-    return _read(text, file, files or Files(), ())
+    model, places, faults = survey(text, file, files or Files())
+    if faults:
+        raise ChainDefinitionError(faults)
+    return model, places
 
 
-def _read(
-    text: str, file: str, files: Files, within: tuple[Path, ...]
-) -> tuple[ChainModel, YamlPlaces]:
-    """`within` are the files that this one is a part of, itself included."""
+def survey(
+    text: str, file: str, files: Files, within: tuple[Path, ...] = ()
+) -> tuple[ChainModel, YamlPlaces, list[Fault]]:
+    """`read`, but with faults by which no part of the model is lost: more may be found in it.
+
+    `within` are the files that this one is a part of, itself included.
+    Raises: ChainDefinitionError: a part is lost, or the whole.
+    """
     try:
         source = parse(text, file)
     except DefinitionError as error:
         raise ChainDefinitionError(error.faults) from None
     reader = _Reader(Values(source), (), files, within or (Path(file).absolute(),))
     model = reader.model()
-    if reader.values.faults or model is None:
+    if not reader.values.whole or model is None:
         raise ChainDefinitionError(reader.values.faults)
-    return model, reader.places()
+    return model, reader.places(), reader.values.faults
 
 
 class _Reader:
@@ -69,7 +76,8 @@ class _Reader:
             return None
         for key in data:
             if key not in _KEYS:
-                self._fault((key,), unknown("key", str(key), _KEYS), key=True)
+                message = unknown("key", str(key), _KEYS)
+                self.values.fault((*self.prefix, key), message, key=True, whole=True)
         if "chain" not in data:
             self._fault((), "missing key 'chain': the name of the chain")
         head = {k: data[k] for k in ("version", "description", "system", "output") if k in data}
@@ -92,8 +100,8 @@ class _Reader:
         message = f"{error['msg']}; it is {error['input']!r}"
         return self.values.source.fault((*self.prefix, *loc), message)
 
-    def _fault(self, loc: Loc, message: str, *, key: bool = False) -> None:
-        self.values.fault((*self.prefix, *loc), message, key=key)
+    def _fault(self, loc: Loc, message: str) -> None:
+        self.values.fault((*self.prefix, *loc), message)
 
     def _mapping(self, data: Mapping[str, Any], key: str, one: Any) -> dict[str, Any]:
         value = data.get(key) or {}
@@ -130,14 +138,15 @@ class _Reader:
                 self.values.fault(loc, f"a chain can't contain itself: {line}")
                 return None
             text = path.read_text(encoding="utf-8")
-            model, self.subs[at] = _read(
-                text, str(path), self.files, (*self.within, path.absolute())
-            )
+            within = (*self.within, path.absolute())
+            model, self.subs[at], faults = survey(text, str(path), self.files, within)
+            self.values.faults += faults
         except (InputError, OSError, UnicodeDecodeError) as error:
             self.values.fault(loc, str(error))
             return None
         except ChainDefinitionError as error:
             self.values.faults += error.faults
+            self.values.whole = False
             return None
         return model
 

@@ -87,7 +87,9 @@ class Located:
         if kind == "missing":
             return self.fault(place, f"missing key {loc[-1]!r}")
         if kind == "extra_forbidden":
-            return self.fault(place, unknown("key", str(loc[-1]), _keys(model, loc)), key=True)
+            message = cut(loc[-1], error["input"])
+            message = message or unknown("key", str(loc[-1]), _keys(model, loc))
+            return self.fault(place, message, key=True)
         message = str(error["msg"]).removeprefix("Value error, ")
         if kind in ("literal_error", "union_tag_invalid"):
             context = error["ctx"]
@@ -134,6 +136,13 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
     if near is not None:
         return f"unknown {what} {name!r}; did you mean {near!r}?"
     return f"unknown {what} {name!r}; known: {', '.join(names) or 'none'}"
+
+
+def cut(key: object, value: object) -> str:
+    """The message for a key that is the rest of a text which a comma has cut; "" for others."""
+    if value is None and " " in str(key):
+        return "in braces a comma ends a text; put one that has a comma in it in quotes"
+    return ""
 
 
 def load(path: Path) -> Located:

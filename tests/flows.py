@@ -9,7 +9,8 @@ from typing import Any
 
 from chains import Chain, RunInput
 from chains.events import Event
-from chains.loader import read
+from chains.files import Files
+from chains.loader import survey
 from chains.runner import RunResult
 from chains.testing import Script
 from conftest import tiny_engine, write_intrinsic
@@ -24,9 +25,9 @@ def chain_of(
     text: str, catalogue: Catalogue | None = None, /, **functions: Callable[..., Any]
 ) -> Chain:
     """A chain that may call the functions as `m:name`."""
-    model, places = read(text, "chain.yaml")
+    model, places, faults = survey(text, "chain.yaml", Files())
     calls = {f"m:{name}": call for name, call in functions.items()}
-    return Chain(model, places, catalogue or Catalogue(), calls)
+    return Chain(model, places, catalogue or Catalogue(), calls, faults=faults)
 
 
 def run(chain: Chain, engine: Engine | None = None, given: RunInput = HELLO) -> RunResult:

@@ -55,6 +55,13 @@ flow:
             "4:25",
             "put a text that has ': ' in it in",
         ),
+        ('"I stay with my rules."', "Sorry, I can't.", "4:24", "put one that has a comma in it in"),
+        (
+            "temperature: 0.7",
+            "prompt: Well, well well",
+            "5:48",
+            "put one that has a comma in it in",
+        ),
         ("start ->", "START ->", "8:5", "unknown node 'START'; did you mean 'start'?"),
         ("screen.value", "screen", "9:30", "compare 'screen.value'"),
     ],
@@ -65,6 +72,20 @@ def test_a_mistake_in_yaml_is_told_with_its_fix(
     with pytest.raises(ChainDefinitionError) as caught:
         chain_of(CHAIN.replace(right, wrong))
     assert [one for one in str(caught.value).splitlines() if place in one and told in one]
+
+
+def test_everything_wrong_is_told_at_once() -> None:
+    """A key or value that is wrong in a node hides nothing that is wrong elsewhere."""
+    text = CHAIN.replace("max_tokens: 20", "max_token: 20").replace("then: end", "then: ned")
+    text = text.replace("temperature: 0.7", "temperature: hot").replace("== 'jailb", "== 'jalib")
+    text = text.replace("nodes:", "sistem: Be kind.\nnodes:")
+    text = text.replace("certainty}", "certainty, retry: often}")
+    with pytest.raises(ChainDefinitionError) as caught:
+        chain_of(text)
+    told = [fault.message for fault in caught.value.faults]
+    assert len(told) == 6
+    for words in ("'system'?", "'max_tokens'?", "'hot'", "'often'", "'jailbreak'?", "'end'?"):
+        assert sum(words in message for message in told) == 1, (words, told)
 
 
 def test_an_unbounded_loop_is_told_without_what_follows_from_it() -> None:
