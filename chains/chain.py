@@ -91,6 +91,9 @@ class Chain:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Chain) and self.model == other.model
 
+    def __repr__(self) -> str:
+        return f"<Chain {self.name}: {', '.join(self.model.nodes)}>"
+
     def __hash__(self) -> int:
         return hash(self.to_yaml())
 

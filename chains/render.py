@@ -226,14 +226,14 @@ def times(factor: float, glyphs: Glyphs) -> str:
 
 
 def figures(costs: Costs, glyphs: Glyphs) -> Text:
-    """What the verdicts cost: `reused 1,204 · computed 9 · as LoRA prefills 1,213 (135x) · 0.1 s`.
+    """`verdicts: reused 1,204 · computed 9 · as LoRA prefills 1,213 (135x) · 0.1 s`.
 
     Without verdicts only the time is told.
     """
     parts: list[Text] = []
     if costs.verdicts:
         parts += [
-            Text.assemble("reused ", (f"{costs.reused:,}", "bold")),
+            Text.assemble("verdicts: reused ", (f"{costs.reused:,}", "bold")),
             Text.assemble("computed ", (f"{costs.computed:,}", f"bold {ACCENT}")),
             Text.assemble(
                 "as LoRA prefills ",

@@ -19,6 +19,7 @@ from .render import (
     Columns,
     Costs,
     Shown,
+    Value,
     badges,
     figures,
     harmless,
@@ -27,6 +28,7 @@ from .render import (
 )
 from .screen import Screen
 from .sheet import Panel, Paper, Sheet, Slate
+from .short import in_short
 
 _TAPE_CELLS = 76
 _NOTE_CHARACTERS = 300
@@ -59,7 +61,7 @@ class RunView:
         match event:
             case ev.NodeStarted():
                 self._started(event)
-            case ev.Token() | ev.GuardTripped() | ev.RolledBack():
+            case ev.Token() | ev.GuardTripped() | ev.RolledBack() | ev.AttemptChosen():
                 self._replied(event)
             case ev.VerdictReached():
                 self._judged(event)
@@ -68,7 +70,7 @@ class RunView:
             case ev.EdgeTaken():
                 self._went(event)
             case ev.Asked():
-                self._say(event.question)
+                self._say(f"? {event.question}")
                 self._sheet.settle()
             case ev.RunFinished():
                 self.costs.seconds = event.at
@@ -104,10 +106,12 @@ class RunView:
             self._sheet.busy(event.node)
 
     def _judged(self, event: ev.VerdictReached) -> None:
-        positive = self._definitions[event.intrinsic].output.positive
-        words = in_words(event.value, event.distribution, positive)
-        self._verdicts.append(replace(words, intrinsic=event.intrinsic))
+        self._verdicts.append(self._shown(event.intrinsic, event.value, event.distribution))
         self._count(event)
+
+    def _shown(self, name: str, value: Value, distribution: dict[str, float], **_: object) -> Shown:
+        positive = self._definitions[name].output.positive
+        return replace(in_words(value, distribution, positive), intrinsic=name)
 
     def _count(self, event: ev.VerdictReached) -> None:
         self.costs.verdicts += 1
@@ -133,15 +137,15 @@ class RunView:
                 if text:
                     self._spoken = text
                     self._say(text)
-            case "ask":
+            case "ask" if not event.recalled:  # who answered knows
                 pass
             case _:
-                text = str(event.output)
-                cut = f"{text[:_NOTE_CHARACTERS]} ..." if len(text) > _NOTE_CHARACTERS else text
-                self._note(f"{event.node}: {cut}")
+                self._note(f"{event.node}: {_left(event)}")
 
-    def _replied(self, event: ev.Token | ev.GuardTripped | ev.RolledBack) -> None:
-        """A piece of a reply, what a guard found of it, or that it is taken back.
+    def _replied(
+        self, event: ev.Token | ev.GuardTripped | ev.RolledBack | ev.AttemptChosen
+    ) -> None:
+        """A piece of a reply, what a guard found of it, that it is taken back, or which is kept.
 
         Where an edge takes a reply back, the edge has told so already.
         """
@@ -154,6 +158,8 @@ class RunView:
                 self._why = Text(f"  {event.guard}: {harmless(found)}; {event.then}", EDGE)
                 if not self._streams or event.then == "pass":
                     self._sheet.add(self._why)
+            case ev.AttemptChosen() if len(event.scores) > 1:
+                self._note(f"{event.node}: attempt {event.chosen} of {len(event.scores)} is kept")
             case ev.RolledBack() if self._streams:
                 self._sheet.said()
                 back = Text(f"  {self.screen.glyphs.back} taken back", _TAKEN_BACK)
@@ -174,6 +180,8 @@ class RunView:
 
     def _show_verdicts(self, event: ev.NodeFinished) -> None:
         shown, self._verdicts = self._verdicts, []
+        if event.recalled:  # found before the run went on
+            shown = [self._shown(name, **told) for name, told in event.output.items()]
         glyphs = self.screen.glyphs
         lines = badges(
             shown,
@@ -239,6 +247,13 @@ def _spellings(definitions: Iterable[Definition]) -> Iterable[tuple[str, str]]:
         elif one.output.type == "text":
             values = ("",)  # as long as it comes
         yield from ((one.name, value) for value in values)
+
+
+def _left(event: ev.NodeFinished) -> str:
+    """What a node left, on one line; of passages their ids."""
+    if event.kind == "retrieve":
+        return ", ".join(one["id"] for one in event.output) or "nothing"
+    return in_short(event.output, _NOTE_CHARACTERS)
 
 
 def _forwards(ledger: ev.LedgerData, dot: str) -> str:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from . import events as ev
 from .render import ACCENT, DIM, EDGE, Glyphs, harmless
+from .short import in_short
 
 _NARROW = 64  # columns; below, kind and time are left out
 _TEXT_CHARACTERS = 160
@@ -50,16 +51,11 @@ def _cells(event: ev.NodeFinished, output: Text, wide: bool) -> list[str | Text]
 def _output(event: ev.NodeFinished) -> Text:
     if event.kind == "check" and isinstance(event.output, Mapping):
         return Text(", ".join(_verdict(name, told) for name, told in event.output.items()))
-    return Text(_shortened(str(event.output)))
+    return Text(_shortened(event.output))
 
 
-def _shortened(text: str) -> str:
-    return _cut(harmless(text))
-
-
-def _cut(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= _TEXT_CHARACTERS else f"{text[:_TEXT_CHARACTERS]} ..."
+def _shortened(value: Any) -> str:
+    return harmless(in_short(value, _TEXT_CHARACTERS))
 
 
 def _verdict(name: str, told: Mapping[str, Any]) -> str:
@@ -67,7 +63,7 @@ def _verdict(name: str, told: Mapping[str, Any]) -> str:
     if isinstance(value, float):
         return f"{name} {value:.2f}"
     if not told["distribution"]:  # a text
-        return f"{name} {_cut(value)!r}"
+        return f"{name} {in_short(value, _TEXT_CHARACTERS)!r}"
     label = str(value).lower() if isinstance(value, bool) else str(value)
     return f"{name} {label} {told['distribution'][label]:.2f}"
 

@@ -201,10 +201,16 @@ def _check_compare(tree: Compare, scope: Record) -> Iterator[ExpressionFault]:
         hint = f"; compare '{side}.value'" if "value" in getattr(kind, "fields", ()) else ""
         yield ExpressionFault(f"'{side}' is {kind}, which has no comparison{hint}", side.at)
     elif type(left) is not type(right):
-        message = f"'{tree.left}' is {left}, but '{tree.right}' is {right}; they never compare"
+        message = f"{_named(tree.left)} is {left}, but {_named(tree.right)} is {right}; "
+        message += "they never compare"
         yield ExpressionFault(message, tree.right.at)
     else:
         yield from _check_values(tree, left, right)
+
+
+def _named(operand: Ref | Constant) -> str:
+    """A name in quotes; a literal as it stands, a text in its own."""
+    return f"'{operand}'" if isinstance(operand, Ref) else str(operand)
 
 
 def _check_values(tree: Compare, left: Type, right: Type) -> Iterator[ExpressionFault]:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from intrinsics.catalogue import Catalogue
-from intrinsics.located import unknown
 
 from ..chain import Chain
-from ..dsl import Definition
-from ..errors import ChainError, InputError, OutputError
+from ..errors import OutputError
 from .common import AllowOption, FoldersOption
+from .named import definition, is_python
 
 
 def register(app: typer.Typer) -> None:
@@ -47,10 +44,10 @@ def convert(
     by which editors find chain.schema.json beside it: `chains schema` prints that.
     """
     catalogue = Catalogue(folders or ())
-    if ":" in source and not Path(source).is_file():
+    if is_python(source):
         from ..yaml_schema import EDITOR_LINE  # pydantic's generator
 
-        text = EDITOR_LINE + _definition(source).chain(catalogue).to_yaml()
+        text = EDITOR_LINE + definition(source).chain(catalogue).to_yaml()
     else:
         from ..source import to_python  # which YAML does not need
 
@@ -63,24 +60,3 @@ def convert(
         out.write_text(text, encoding="utf-8")
     except OSError as error:
         raise OutputError(f"-o {out}: can't be written ({error})") from error
-
-
-def _definition(source: str) -> type[Definition]:
-    """The class that `module:Class` names. Raises: InputError, ChainDefinitionError."""
-    module, _, name = source.partition(":")
-    if "" not in sys.path:
-        sys.path.insert(0, "")
-    try:
-        found = vars(import_module(module))
-    except ChainError:  # a fault of a chain in it, at its line
-        raise
-    except Exception as error:  # whatever the module's own code raises
-        raise InputError(f"{source}: {type(error).__name__}: {error}") from error
-    definitions = {
-        key: one
-        for key, one in found.items()
-        if isinstance(one, type) and issubclass(one, Definition) and one is not Definition
-    }
-    if name not in definitions:
-        raise InputError(f"{source}: {unknown(f'definition in {module}', name, definitions)}")
-    return definitions[name]

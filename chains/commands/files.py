@@ -10,7 +10,6 @@ import typer
 
 from intrinsics.catalogue import Catalogue
 
-from ..chain import Chain
 from ..errors import ChainDefinitionError, InputError
 from .common import (
     AllowOption,
@@ -22,6 +21,7 @@ from .common import (
     print_json,
     shows_unicode,
 )
+from .named import ChainArgument, load
 
 
 class Format(StrEnum):
@@ -41,7 +41,13 @@ def register(app: typer.Typer) -> None:
 
 
 def validate(
-    files: Annotated[list[str], typer.Argument(help="YAML files, or names of shipped chains.")],
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE.yaml|NAME|MODULE:CLASS...",
+            help="YAML files, names of shipped chains, or definitions in Python modules.",
+        ),
+    ],
     folders: FoldersOption = None,
     functions: FunctionsOption = None,
     allow: AllowOption = None,
@@ -56,7 +62,7 @@ def validate(
     faults: list[dict[str, object]] = []
     for file in files:
         try:
-            Chain.load(file, catalogue=catalogue, functions=calls, allow=allow or ())
+            load(file, catalogue, calls, allow)
         except ChainDefinitionError as error:
             faults += [vars(fault) for fault in error.faults]
             if not as_json:
@@ -75,7 +81,7 @@ def validate(
 
 
 def graph(
-    chain: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped chain.")],
+    chain: ChainArgument,
     format_: Annotated[
         Format, typer.Option("--format", help="Text for Mermaid or Graphviz, or a drawing of ours.")
     ] = Format.mermaid,
@@ -84,7 +90,7 @@ def graph(
 ) -> None:
     """Draw a chain: what is drawn is what runs. Dashed arrows close loops."""
     catalogue = Catalogue(folders or ())
-    loaded = Chain.load(chain, catalogue=catalogue, functions=None, allow=allow or ())
+    loaded = load(chain, catalogue, None, allow)
     draw: dict[Format, Callable[[], str]] = {
         Format.mermaid: loaded.mermaid,
         Format.dot: loaded.dot,

@@ -74,7 +74,8 @@ def replay(
             store, run, loaded, node, values=given, prompts=texts, force=force
         ) as recorder:
             errors.print(f"recorded as {recorder.run_id}", markup=False)
-            play(recorder.chain, catalogue, engine, recorder.given, recorder, as_json=as_json)
+            edited, request = recorder.chain, recorder.given
+            play(edited, catalogue, engine, request, recorder, record=record, as_json=as_json)
 
 
 def fork(

@@ -24,11 +24,17 @@ from .common import (
     ModelOption,
     functions_of,
 )
+from .named import load
 from .run import play, ready
 from .runs import RecordOption, RunArgument
 
 ChainOption = Annotated[
-    str | None, typer.Option("--chain", help="Where the chain is now; without it: where it was.")
+    str | None,
+    typer.Option(
+        "--chain",
+        metavar="FILE.yaml|NAME|MODULE:CLASS",
+        help="Where the chain is now; without it: where it was.",
+    ),
 ]
 ForceOption = Annotated[
     bool, typer.Option("--force", help="Go on although the chain has changed since.")
@@ -72,7 +78,8 @@ def resume(
         with resumed(store, run, loaded, force=force) as recorder:
             if answer is not None:
                 store.answer(run, answer, ask)
-            play(loaded, catalogue, engine, recorder.given, recorder, as_json=as_json)
+            given = recorder.given
+            play(loaded, catalogue, engine, given, recorder, record=record, as_json=as_json)
 
 
 def chain_of(
@@ -92,7 +99,7 @@ def chain_of(
     source = named or source_of(store, run)
     ended = not again and store.run(run).status in ("finished", "stopped")
     if not ended and source is not None and (named or Path(source).is_file()):
-        return Chain.load(source, catalogue=catalogue, functions=calls, allow=allow)
+        return load(source, catalogue, calls, allow)
     began = began_from(store, run)
     files = Files(Path.cwd() if began is None else Path(began).parent, tuple(allow))
     model, places = read(store.definition(run).chain_yaml, f"run {run}", files)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -42,6 +43,7 @@ from .common import (
     shows_unicode,
     tolerate_foreign_text,
 )
+from .named import ChainArgument, is_python, load
 
 if TYPE_CHECKING:
     from intrinsics.engine import Engine
@@ -69,7 +71,7 @@ def given(input_: str | None, message: str | None, documents: list[Path] | None)
 
 
 def run(
-    chain: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped chain.")],
+    chain: ChainArgument,
     input_: InputOption = None,
     message: MessageOption = None,
     documents: DocumentsOption = None,
@@ -95,7 +97,7 @@ def run(
     if node is not None and record is not None:
         raise InputError("a node alone is not recorded; leave --record out")
     calls, catalogue = functions_of(functions or ()), Catalogue(folders or ())
-    loaded = Chain.load(chain, catalogue=catalogue, functions=calls, allow=allow or ())
+    loaded = load(chain, catalogue, calls, allow)
     loaded = loaded if node is None else loaded.alone(node)
     request = given(input_, message, documents)
     typed_inputs(loaded.model, request.inputs)  # before seconds are spent on loading
@@ -107,10 +109,11 @@ def run(
         engine = ready(loaded, model, folders)
         with recorded(store, loaded, request) as recorder:
             errors.print(f"recorded as {recorder.run_id}", markup=False)
-            source = str(find(chain).absolute())
+            source = None if is_python(chain) else str(find(chain).absolute())
             play(
                 *(loaded, catalogue, engine, request, recorder),
                 source=source,
+                record=record,
                 as_json=as_json,
                 as_events=as_events,
             )
@@ -133,10 +136,11 @@ def play(
     recorder: Recorder | None = None,
     *,
     source: str | None = None,
+    record: Path | None = None,
     as_json: bool,
     as_events: bool = False,
 ) -> None:
-    """Run a chain, and show it or print its result."""
+    """Run a chain, and show it or print its result; `record` is the file it is recorded in."""
     if as_json:
         from ..runner import run as run_chain  # what it runs by
 
@@ -159,10 +163,16 @@ def play(
         asyncio.run(_print_events(one.events()))
         return
     tolerate_foreign_text()
-    asyncio.run(_show(one, chain, catalogue))
+    way = "" if record is None else f"chains resume {one.id} --record {shlex.quote(str(record))}"
+    try:
+        asyncio.run(_show(one, chain, catalogue, way))
+    except (ChainRunError, KeyboardInterrupt):
+        if way:
+            errors.print(f"the run can go on: {way}", markup=False)
+        raise
 
 
-async def _show(run: Run, chain: Chain, catalogue: Catalogue) -> None:
+async def _show(run: Run, chain: Chain, catalogue: Catalogue, way: str) -> None:
     screen = Screen(sys.stdout)
     view = RunView(screen, chain, catalogue)
     try:
@@ -170,10 +180,7 @@ async def _show(run: Run, chain: Chain, catalogue: Catalogue) -> None:
             async for event in stream:
                 view.show(event)
                 if event.event == "run_waiting":
-                    errors.print(
-                        f"waiting for the answer: chains resume {run.id} --answer TEXT ...",
-                        markup=False,
-                    )
+                    errors.print(f"waiting for the answer: {way} --answer TEXT", markup=False)
     finally:
         view.stop()  # an error is told below the run
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,15 +15,18 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import StoreReadOnly
+from ..short import in_short
 from ..store import ENDED, STATUSES, Difference, Record, RunInfo, Status, Store
 from .common import JsonOption, print_json
 
 RecordOption = Annotated[
     Path, typer.Option("--record", metavar="DB", help="The file in which runs are recorded.")
 ]
+INTERRUPTED = "interrupted"
+"""How a run is shown that was running when its process ended."""
 StatusOption = Annotated[
     list[str] | None,
-    typer.Option("--status", help=f"{', '.join(STATUSES[:-1])} or {STATUSES[-1]}; repeatable."),
+    typer.Option("--status", help=f"{', '.join(STATUSES)} or {INTERRUPTED}; repeatable."),
 ]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's id.")]
 
@@ -47,13 +51,15 @@ def opened(record: Path) -> Store:
 
 
 def statuses(given: Sequence[str]) -> list[Status]:
-    """Raises: typer.BadParameter: not a status."""
-    unknown = [one for one in given if one not in STATUSES]
+    """Those that the store knows. Raises: typer.BadParameter: not a status."""
+    known = (*STATUSES, INTERRUPTED)
+    unknown = [one for one in given if one not in known]
     if unknown:
         raise typer.BadParameter(
-            f"{unknown[0]!r} is not one of {', '.join(STATUSES)}", param_hint="--status"
+            f"{unknown[0]!r} is not one of {', '.join(known)}", param_hint="--status"
         )
-    return [one for one in STATUSES if one in given]
+    stored = {"running" if one == INTERRUPTED else one for one in given}
+    return [one for one in STATUSES if one in stored]
 
 
 def seconds(text: str) -> float:
@@ -76,10 +82,9 @@ def runs(
     """List recorded runs, the newest first."""
     wanted = statuses(status) if status else None
     with opened(record) as store:
-        found = [
-            (one, store.holder(one.run_id))
-            for one in store.runs(status=wanted, chain=chain, limit=limit)
-        ]
+        listed = store.runs(status=wanted, chain=chain)
+        held = ((one, store.holder(one.run_id)) for one in listed)
+        found = list(islice((o for o in held if not status or _shown(*o) in status), limit))
     if as_json:
         print_json({"runs": [{**one.to_dict(), "held_by": pid} for one, pid in found]})
         return
@@ -122,7 +127,7 @@ def show(run: RunArgument, record: RecordOption, as_json: JsonOption = False) ->
         _print(Text(f"forked from {info.parent} after record {info.forked_at}", "bright_black"))
     table = _table("#", "node", "kind", "what", "s")
     for one in records:
-        what = Text(shortened(one.payload), overflow="fold")
+        what = Text(in_short(one.payload, _CHARACTERS), overflow="fold")
         since = one.at - records[0].at
         table.add_row(str(one.seq), _place(one), one.kind, what, f"{since:.2f}")
     _print(table)
@@ -130,7 +135,11 @@ def show(run: RunArgument, record: RecordOption, as_json: JsonOption = False) ->
         _print(Text.assemble((f"{message.role}: ", "bold"), message.content))
     for ask in asks:
         if ask.answered is None:
-            _print(Text(f"waiting for an answer to ask {ask.seq}: {shortened(ask.question)}"))
+            _print(
+                Text(
+                    f"waiting for an answer to ask {ask.seq}: {in_short(ask.question, _CHARACTERS)}"
+                )
+            )
 
 
 def diff(
@@ -202,25 +211,17 @@ def age(passed: float) -> str:
     return f"{max(passed, 0):.0f} s"
 
 
-def shortened(payload: Any) -> str:
-    """A payload on one line."""
-    if isinstance(payload, dict):
-        text = ", ".join(f"{key}: {value}" for key, value in payload.items())
-    else:
-        text = "" if payload is None else str(payload)
-    text = " ".join(text.split())
-    return text if len(text) <= _CHARACTERS else f"{text[:_CHARACTERS]} ..."
-
-
 def _place(record: Record) -> str:
     branch = f"{record.branch}/" if record.branch else ""
     return f"{branch}{record.node}{f' #{record.attempt}' if record.attempt > 1 else ''}"
 
 
 def _status(run: RunInfo, pid: int | None) -> str:
-    if pid is not None:
-        return f"{run.status} (process {pid})"
-    return "interrupted" if run.status == "running" else run.status
+    return _shown(run, pid) + (f" (process {pid})" if pid is not None else "")
+
+
+def _shown(run: RunInfo, pid: int | None) -> str:
+    return INTERRUPTED if run.status == "running" and pid is None else run.status
 
 
 def _sides(found: Difference, first: str, second: str) -> Table:
@@ -229,7 +230,9 @@ def _sides(found: Difference, first: str, second: str) -> Table:
     for title in ("seq", "node", "attempt", "kind"):
         table.add_row(title, *("-" if told is None else str(told[title]) for _, told in sides))
     at = [_at(None if one is None else one.payload, found.place) for one, _ in sides]
-    table.add_row(found.place or "payload", *(Text(shortened(one), overflow="fold") for one in at))
+    table.add_row(
+        found.place or "payload", *(Text(in_short(one, _CHARACTERS), overflow="fold") for one in at)
+    )
     return table
 
 

@@ -10,13 +10,13 @@ import typer
 
 from intrinsics.catalogue import Catalogue
 
-from ..chain import Chain
 from ..errors import InputError, OutputError
 from ..events import Event
 from ..model import ChainModel
 from ..tracing import log
 from ..tracing import record as recorded
 from .common import AllowOption, FoldersOption
+from .named import load
 from .runs import opened
 
 
@@ -77,7 +77,7 @@ def _told(
             f"{run}: name the chain whose events these are by --chain, or give --record"
         )
     catalogue = Catalogue(folders or ())
-    loaded = Chain.load(chain, catalogue=catalogue, functions=None, allow=allow or ())
+    loaded = load(chain, catalogue, None, allow)
     return log.read(_lines(run), "stdin" if run == "-" else run), loaded.model
 
 

@@ -160,19 +160,20 @@ class Cases:
         """Run one case; what is wrong is told, not raised."""
         case = self.cases[name]
         where = f"{self.file}: {name}"
+        seen: list[ev.Event] = []
         try:
             script = self._script(case.given)
             given = case.given.input(where)
             answer = _answers(case.given.answers)
-            run = asyncio.run(record(self.chain, script or engine, given, answer))
+            run = asyncio.run(record(self.chain, script or engine, given, answer, seen))
             faults = [*_unmet(case.expect, run)]
             if script is not None and run.failure is None:
                 script.check_used()
         except ScriptError as error:
-            return Verdict(name, (str(error),))
+            return Verdict(name, (str(error),), _taken(seen))
         except (ChainError, IntrinsicsError) as error:
-            return Verdict(name, (f"can't run: {error}",))
-        return Verdict(name, tuple(faults), _taken(run))
+            return Verdict(name, (f"can't run: {error}",), _taken(seen))
+        return Verdict(name, tuple(faults), _taken(seen))
 
     def _script(self, given: Given) -> Script | None:
         if not given.scripted:
@@ -213,8 +214,8 @@ def _answers(given: Sequence[str]) -> Any:
     return answer
 
 
-def _taken(run: Recorded) -> frozenset[tuple[str, str]]:
-    edges = (one for one in run.events if isinstance(one, ev.EdgeTaken) and not one.branch)
+def _taken(events: Iterable[ev.Event]) -> frozenset[tuple[str, str]]:
+    edges = (one for one in events if isinstance(one, ev.EdgeTaken) and not one.branch)
     return frozenset((one.source, one.target) for one in edges)
 
 

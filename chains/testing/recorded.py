@@ -65,11 +65,19 @@ class Recorded:
 
 
 async def record(
-    chain: Chain, engine: Any, given: RunInput, answer: Answer | None = None
+    chain: Chain,
+    engine: Any,
+    given: RunInput,
+    answer: Answer | None = None,
+    events: list[ev.Event] | None = None,
 ) -> Recorded:
-    """Run a chain on a script or an engine, and keep everything. A failure is kept too."""
+    """Run a chain on a script or an engine, and keep everything. A failure is kept too.
+
+    `events` gets them as they come: they are there even if the script is wrong.
+    Raises: ScriptError: it lacks what the run asked for.
+    """
     run = Run(chain, engine, given, None, answer)
-    events: list[ev.Event] = []
+    events = [] if events is None else events
     try:
         async with aclosing(run.events()) as stream:
             async for event in stream:

@@ -46,6 +46,7 @@ class Script:
         self.model = PlayedModel()
         self._turns = _Lines("turn", turns)
         self._verdicts: dict[str, _Lines] = {}
+        self._settled: set[str] = set()  # those with verdicts that were settled without asking
         for name, given in (verdicts or {}).items():
             definition = self.catalogue.get(name)
             lines = _Lines(name, given)
@@ -74,7 +75,11 @@ class Script:
         """Raises: ScriptError: some of it was never asked for; all of that is named."""
         left = [text for one in (self._turns, *self._verdicts.values()) for text in one.left()]
         if left:
-            raise ScriptError(f"the run never came to {'; '.join(left)}")
+            told = f"the run never came to {'; '.join(left)}"
+            settled = [name for name in self._settled if any(self._verdicts[name].left())]
+            for name in settled:
+                told += f"; {name} was not asked where there were no documents"
+            raise ScriptError(told)
 
     def conversation(
         self, messages: Iterable[Message] = (), documents: Iterable[Document] = ()
@@ -136,6 +141,7 @@ class Script:
         definition = self.catalogue.get(name)
         known = settled_distribution(definition, talk)
         if known is not None:
+            self._settled |= {name} & self._verdicts.keys()
             return PlayedVerdict(name, definition.value_of(known), known, asked=False)
         check_reads(definition, talk)
         answer = self.answer(definition)

@@ -176,7 +176,9 @@ class _Teller:
                 visit.recalled = event.recalled
             case _:
                 told = event.model_dump(
-                    mode="json", exclude={"event", "run", "at", "branch", "node"}
+                    mode="json",
+                    exclude={"event", "run", "at", "branch", "node"},
+                    exclude_none=True,
                 )
                 visit.notes.append((str(event.event).replace("_", " "), told))
 

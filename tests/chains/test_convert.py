@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -182,7 +183,9 @@ def command(
 
 
 def test_the_command_goes_both_ways(
-    command: Callable[..., tuple[int, str, str]], tmp_path: Path
+    command: Callable[..., tuple[int, str, str]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     text = "chain: fine_day\nversion: 1\nnodes:\n  a: {say: Hi.}\nflow: [start -> a, a -> end]\n"
     (tmp_path / "fine.yaml").write_text(text)
@@ -191,6 +194,12 @@ def test_the_command_goes_both_ways(
     assert command("converted_day:FineDay") == (0, editor + text, "")
     assert command("converted_day:FineDay", "-o", "again.yaml") == (0, "", "")
     assert Chain.load(tmp_path / "again.yaml") == Chain.load(tmp_path / "fine.yaml")
+    with pytest.raises(SystemExit):
+        main(["graph", "converted_day:FineDay"])
+    assert "start" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["run", "converted_day:FineDay", "--json", "--record", "runs.db"])
+    assert json.loads(capsys.readouterr().out)["output"] == "Hi."
     code, _, err = command("converted_day:FineDy")
     assert code == 2 and "did you mean 'FineDay'" in err
     code, _, err = command("no_such_module:A")

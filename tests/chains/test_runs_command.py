@@ -84,7 +84,11 @@ def test_a_run_without_its_process_is_shown_as_interrupted(
         run_id = store.create("c", "")
         with store.lease(run_id):
             assert "running (process" in " ".join(told(capsys, "runs", "--record", record).split())
+            held = in_json(capsys, "runs", "--record", record, "--status", "interrupted")
     assert "interrupted" in told(capsys, "runs", "--record", record)
+    [one] = in_json(capsys, "runs", "--record", record, "--status", "interrupted")["runs"]
+    assert (held["runs"], one["run_id"]) == ([], run_id)
+    assert not in_json(capsys, "runs", "--record", record, "--status", "running")["runs"]
 
 
 def test_a_run_is_shown(

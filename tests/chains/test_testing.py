@@ -198,6 +198,24 @@ def test_a_case_that_fails_says_why(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "sure.value > 0.8 does not hold: 0.75 > 0.8" in out
 
 
+def test_edges_taken_before_a_script_ended_count(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = CASES.replace("turns: [Lyon., Paris.]", "turns: [Lyon.]")
+    code, out, _ = chains_test(capsys, written(tmp_path, short), "--json")
+    told = json.loads(out)["files"][0]
+    assert code == 1 and "one more is asked for" in str(told["cases"])
+    assert "screen -> reply" not in told["never_taken"]
+
+
+def test_a_verdict_that_is_settled_without_asking_is_told_as_such() -> None:
+    chain = chain_of("chain: c\nnodes: {a: {check: answerability}}\nflow: [start -> a, a -> end]\n")
+    script = Script(verdicts={"answerability": ["answerable"]})
+    chain.run(script, HELLO)
+    with pytest.raises(ScriptError, match="was not asked where there were no documents"):
+        script.check_used()
+
+
 @pytest.mark.parametrize(
     ("before", "after", "told"),
     [
