@@ -64,7 +64,9 @@ def test(
 ) -> None:
     """Run the cases of chains: scripted ones without a model, the others on it.
 
-    The exit code is 1 if a case fails. With --from-run a recorded run becomes a case, with what
+    A case has `given` (message, messages, documents, inputs, turns, verdicts, answers) and `expect`
+    (path, output, contains, holds, status, fails): docs/testing.md. The exit code is 1 if a case
+    fails. With --from-run a recorded run becomes a case, with what
     model and human said in it: it needs no model, and passes.
     """
     from ..testing.cases import Cases

@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,7 +84,7 @@ def test_a_run_shows_what_was_found_before_and_which_attempt_is_kept(tmp_path: P
     result = chain.run(script, given)
     out = io.StringIO()
     view = RunView(Screen(out, plain=True), chain, chain.catalogue)
-    stamp = {"run": "r", "at": 0.0, "branch": ""}
+    stamp: dict[str, Any] = {"run": "r", "at": 0.0, "branch": ""}
     for node in result.nodes:
         view.show(NodeStarted(**stamp, node=node.name, kind=node.kind, attempt=1))
         told = NodeFinished(
