@@ -10,6 +10,7 @@ import json
 import re
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import sha256
 from typing import Any, TypeAlias
 
@@ -23,6 +24,7 @@ LONG = 256
 _WHOLE = 2048  # characters of a value whose long strings are out
 _DEEPEST = 200  # SQLite's JSON functions end at 1,000, Python's somewhere near
 _JSON: TypeAdapter[JsonValue] = TypeAdapter(JsonValue)
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _BLOB = "$blob"
 _MAYBE_LONG = re.compile(rf'"(?:[^"\\]|\\.){{{LONG + 1}}}')  # or a long row of numbers
 
@@ -40,8 +42,7 @@ def pack(value: JsonValue, blobs: Blobs) -> str:
     Raises: NotStorable: not JSON: another type, a key that is no string, NaN, infinity, a cycle.
     """
     try:
-        _JSON.validate_python(value)
-        text = _text(value)
+        text = _checked(value)
         if _is_short(text):
             return text
         text = _text(_without_long(value, blobs, 0))
@@ -87,8 +88,17 @@ def digest(text: str) -> str:
     return sha256(text.encode()).hexdigest()
 
 
+def _checked(value: JsonValue) -> str:
+    """A value's JSON. What comes back from it as it was is JSON; pydantic names what is not."""
+    with suppress(TypeError):
+        text = _text(value)
+        if json.loads(text) == value:
+            return text
+    return _text(_JSON.validate_python(value))
+
+
 def _text(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return _ENCODER.encode(value)
 
 
 def _is_short(text: str) -> bool:
@@ -97,8 +107,15 @@ def _is_short(text: str) -> bool:
         len(text) <= _WHOLE
         and '"$' not in text
         and text.count("[") + text.count("{") <= _DEEPEST
-        and not _MAYBE_LONG.search(text)
+        and not _has_long(text)
     )
+
+
+def _has_long(text: str) -> bool:
+    """Whether a string in a JSON text may be long, or there is a long row of numbers."""
+    if '\\"' in text:  # a quotation mark that ends no string
+        return _MAYBE_LONG.search(text) is not None
+    return len(text) > LONG and max(map(len, text.split('"'))) > LONG
 
 
 def _taken_out(text: str, blobs: Blobs) -> dict[str, str]:
