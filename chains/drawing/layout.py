@@ -16,6 +16,7 @@ from .tracks import Bend, Wire, bends
 
 Point = tuple[int, int]
 _WORDS = 30  # cells; longer texts are wrapped
+_KEPT = "\N{NO-BREAK SPACE}"
 _PORTS = 2  # cells from one arrow's end to the next on the same side of a box
 
 
@@ -256,9 +257,17 @@ def _box_item(box: Box, row: int) -> Item:
 
 def _label_item(arrow: Arrow) -> Item:
     """Of a loop on one box the label stands between the line's two ends."""
-    lines = tuple(textwrap.wrap(arrow.label, _WORDS, break_on_hyphens=False))
+    lines = _lines(arrow.label)
     width = max(_width(lines) + 4, 5) if arrow.loop else max(_width(lines), 1)
     return Item(0, _odd(width), max(len(lines), int(arrow.loop)), None, lines)
+
+
+def _lines(label: str) -> tuple[str, ...]:
+    """A label in lines, broken behind commas wherever what lies between them is short enough."""
+    parts = label.split(", ")
+    whole = (one.replace(" ", _KEPT) if len(one) < _WORDS else one for one in parts)
+    lines = textwrap.wrap(", ".join(whole), _WORDS, break_on_hyphens=False)
+    return tuple(line.replace(_KEPT, " ") for line in lines)
 
 
 def _width(lines: Sequence[str]) -> int:
