@@ -134,6 +134,7 @@ class Adapter:
                 weights[f"{_PREFIX}{name}.{kind}.weight"] = in_half(weight, f"{name}.{kind}")
         metadata = {"format": "pt", _FINGERPRINT: self.fingerprint}
         save_file(weights, directory / WEIGHTS_FILE, metadata=metadata)
+        (directory / WEIGHTS_FILE).chmod(0o644)  # safetensors makes its own private
         self.write_config(directory)
 
     def write_config(self, directory: Path) -> None:

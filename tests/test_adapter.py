@@ -125,6 +125,11 @@ def test_without_a_fingerprint_the_names_must_agree(tmp_path: Path) -> None:
         named.call(named.conversation(talk), directory)
 
 
+def test_others_may_read_what_was_saved(directory: Path) -> None:
+    random_adapter(Model(tiny_network()), seed=9).save(directory)
+    assert all(path.stat().st_mode & 0o044 == 0o044 for path in directory.iterdir())
+
+
 def test_a_failing_save_leaves_the_old_adapter(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
