@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,8 @@ def draw(found: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # needs no screen
     from matplotlib.figure import Figure
 
-    axes = list(dict.fromkeys(told["axis"] for variants in found.values() for told in variants))
+    counts = Counter(told["axis"] for variants in found.values() for told in variants)
+    axes = [axis for axis, count in counts.items() if count > len(found)] or list(counts)
     size = (2.6 * len(axes), 2.6 * len(found))
     figure = Figure(figsize=size, facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
@@ -32,6 +34,7 @@ def draw(found: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
 
 def _panel(panel: Axes, axis: str, variants: Sequence[Mapping[str, Any]]) -> None:
     places = range(len(variants))
+    line = "-" if all(told["value"][0].isdigit() for told in variants) else ""  # an order to follow
     for shift, (metric, colour) in zip((-0.08, 0.08), METRICS.items(), strict=True):
         values = [told["dev"][metric] for told in variants]
         if None in values:  # a ranking needs a positive label
@@ -41,8 +44,16 @@ def _panel(panel: Axes, axis: str, variants: Sequence[Mapping[str, Any]]) -> Non
         above = [high - value for value, (_, high) in zip(values, ends, strict=True)]
         at = [place + shift for place in places]
         panel.errorbar(
-            at, values, yerr=[below, above], color=colour, marker="o", markersize=4, label=metric
+            at,
+            values,
+            yerr=[below, above],
+            color=colour,
+            marker="o",
+            markersize=4,
+            linestyle=line,
+            label=metric,
         )
+    panel.set_xlim(-0.5, len(variants) - 0.5)
     panel.set_xticks(list(places), [told["value"] for told in variants], fontsize=7)
     panel.set_title(axis, loc="left", fontsize=10, fontweight="bold")
     panel.grid(True, axis="y", color="#d0d7de", linewidth=0.6)

@@ -45,7 +45,7 @@ SCORES = ("n", "accuracy", "balanced_accuracy", "auroc", "confidence_intervals")
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to train an intrinsic. `invocation` None is the definition's own.
+    """One way to train an intrinsic. `invocation` None is a role of its own name.
 
     `restated`: the last message is said again before the invocation, as tokens of the base model,
     or after it, as adapted ones.
@@ -94,7 +94,7 @@ def variants(definition: Definition) -> Iterator[Variant]:
 def varied(definition: Definition, variant: Variant, directory: Path) -> Definition:
     """The definition with the variant's invocation and instruction. Changes: the disk."""
     told = definition.model_dump(mode="json", exclude_defaults=True)
-    told["invocation"] = variant.invocation or definition.invocation
+    told["invocation"] = variant.invocation or f"<|im_start|>{definition.name}\n"
     text = ""
     if definition.instruction:
         text = (definition.directory / definition.instruction).read_text(encoding="utf-8")
