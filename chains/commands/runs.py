@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import time
 from collections.abc import Sequence
 from itertools import islice
@@ -100,6 +101,9 @@ def runs(
             f"{one.parent[-8:]} @{one.forked_at}" if one.parent else "",
         )
     _print(table if found else Text("no runs"))
+    if any(_shown(one, pid) in (INTERRUPTED, "waiting", "failed") for one, pid in found):
+        way = f"chains resume RUN --record {shlex.quote(str(record))}"
+        _print(Text(f"what is interrupted, waiting or failed goes on with: {way}", "bright_black"))
 
 
 def show(run: RunArgument, record: RecordOption, as_json: JsonOption = False) -> None:
