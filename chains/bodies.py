@@ -8,11 +8,11 @@ from typing import Any, TypeAlias
 from pydantic import ValidationError
 
 from intrinsics.errors import Fault
-from intrinsics.located import Loc, Located, cut, unknown
+from intrinsics.located import CUT, Loc, Located, unknown
 
 from .expression import Constant, Ref, Tree
 from .kinds import NodeData
-from .model import KINDS, LIMITS, ChainModel, Data, Node
+from .model import KINDS, LIMITS, Ask, ChainModel, Data, Node, Retrieve, Say, Turn
 from .parsing import ExpressionFault
 from .parsing import parse as parse_condition
 
@@ -25,6 +25,9 @@ SHORT = {
     "subchain": "of",
 }
 """The value that a node of some kind may be spelled as alone."""
+
+_FORGIVING = frozenset({Turn, Say, Ask, Retrieve})
+"""Kinds of which a wrong value can be left out without anything following from it."""
 
 EDGE_KEYS = (
     *("when", "otherwise", "abstain_below", "until"),
@@ -69,10 +72,10 @@ class Values:
             else:
                 self.faults += [self.source.fault(loc, _words(one)) for one in error.errors()]
             wrong = {one["loc"][0] for one in error.errors() if one["loc"]}
-        if issubclass(kind, NodeData):  # a bound left out of an edge would be missed there
+        if kind is NodeData or kind in _FORGIVING:
             kept = {key: one for key, one in value.items() if key not in wrong}
-            if "temperature" in kind.model_fields and "temperature" not in kept:
-                kept["temperature"] = 1.0  # what was meant is unknown: a loop may well need it
+            if kind is Turn:  # what was meant is unknown, and a loop or its place may need these
+                kept = {"temperature": 1.0, "prompt": "?", **kept}
             try:
                 return kind.model_validate(kept)
             except ValidationError:
@@ -133,13 +136,13 @@ class NodeReader:
         """`{kind: values}`, maybe with limits beside the kind; or the kind alone."""
         if isinstance(value, str) and value in KINDS:
             value = {value: None}
-        if isinstance(value, dict):
-            value = self._in_place(loc, value)
+        if isinstance(value, dict) and self._misplaced(loc, value):
+            return None
         limits = {k: v for k, v in value.items() if k in LIMITS} if isinstance(value, dict) else {}
         kinds = [key for key in value if key not in LIMITS] if isinstance(value, dict) else []
-        rests = [(key, cut(key, value[key])) for key in kinds if cut(key, value[key])]
-        for key, message in rests:
-            self.values.fault((*loc, key), message, key=True)
+        rests = [key for key in kinds[1:] if key not in KINDS and value[key] is None]
+        for key in rests:
+            self.values.fault((*loc, key), CUT, key=True)
         if rests:
             return None
         if len(kinds) != 1:
@@ -161,8 +164,8 @@ class NodeReader:
 
     def _of_kind(self, loc: Loc, kind: str, spec: Any, limits: dict[str, Any]) -> Node | None:
         whole = kind == "subchain"  # whose values may be a chain's own
-        if isinstance(spec, dict) and not whole:
-            spec = self._in_place(loc, spec, _fields(kind))
+        if isinstance(spec, dict) and not whole and self._misplaced(loc, spec, _fields(kind)):
+            return None
         if kind == "check":
             return self._check(loc, spec, limits)
         if kind in SHORT and not self._is_long(kind, spec):
@@ -182,10 +185,8 @@ class NodeReader:
         node: Node | None = self.values.built(KINDS[kind], loc, {**parts, **limits})
         return node
 
-    def _in_place(
-        self, loc: Loc, given: Mapping[str, Any], own: Iterable[str] = ()
-    ) -> dict[str, Any]:
-        """What is given but for keys that belong to an edge, or to the chain; it is told where."""
+    def _misplaced(self, loc: Loc, given: Mapping[str, Any], own: Iterable[str] = ()) -> bool:
+        """Tell where keys belong that stand in a node and not at an edge, or in the chain."""
         foreign = {*EDGE_KEYS, *CHAIN_KEYS}.difference(own)
         found = [key for key in given if key in foreign and not _is_named(loc, given[key])]
         for key in found:
@@ -194,8 +195,8 @@ class NodeReader:
                 name = loc[1] if len(loc) <= 3 and loc[0] == "nodes" else "NODE"
                 edge = f"- {name} -> ...: {{{key}: ...}}"
                 message = f"{key!r} belongs to an edge: write '{edge}' in the flow"
-            self.values.fault((*loc, key), message, key=True, whole=key in CHAIN_KEYS)
-        return {key: value for key, value in given.items() if key not in found}
+            self.values.fault((*loc, key), message, key=True)
+        return bool(found)
 
     @staticmethod
     def _is_long(kind: str, spec: Any) -> bool:

@@ -40,7 +40,7 @@ def leave(frame: Frame, here: str, failure: ErrorKind | None) -> tuple[str, list
         if over is not None:
             return _stop(frame, here, *over)
     exit_ = _chosen(frame, here, failure)
-    return _take(frame, here, exit_)
+    return _take(frame, here, exit_, failed=failure is not None)
 
 
 def _stop(frame: Frame, here: str, part: Part, limit: float) -> tuple[str, list[ev.Event]]:
@@ -67,13 +67,13 @@ def _chosen(frame: Frame, here: str, failure: ErrorKind | None) -> Exit:
     raise AssertionError("a checked chain has an edge for every case")
 
 
-def _take(frame: Frame, here: str, exit_: Exit) -> tuple[str, list[ev.Event]]:
+def _take(frame: Frame, here: str, exit_: Exit, *, failed: bool) -> tuple[str, list[ev.Event]]:
     edge, told = exit_.edge, list[ev.Event]()
     holds = edge.until is not None and bool(evaluate(edge.until, frame.names))
-    by_guard = exit_.undoes and not holds and _by_guard(frame, edge.target)
+    by_guard = exit_.undoes and not (failed or holds) and _by_guard(frame, edge.target)
     target, label = edge.target, exit_.label
     is_spent = False
-    if edge.until is not None and (holds or by_guard):
+    if holds:
         label, target = next(iter(edge.onward.items()))
     elif edge.at_most is not None:
         count = frame.taken[exit_.index] = frame.taken.get(exit_.index, 0) + 1
@@ -96,14 +96,14 @@ def _take(frame: Frame, here: str, exit_: Exit) -> tuple[str, list[ev.Event]]:
                 operands=_operands(frame, exit_, holds=holds, by_guard=by_guard),
             ),
         )
-    ends, gives_up = holds or by_guard or is_spent, is_spent and edge.or_else is not None
     if edge.until is not None:
-        told += _kept(frame, exit_, ended=ends, holds=holds, gives_up=gives_up)
+        told += _kept(frame, exit_, ended=holds or is_spent, holds=holds)
     if edge.abstain_below is not None:
         told += _take_back(frame, here)
+    gives_up = is_spent and edge.or_else is not None
     if gives_up:
         frame.said = frame.said_before.get(edge.target, "")
-    if exit_.undoes and (gives_up or not ends):
+    if exit_.undoes and (gives_up or not (holds or is_spent)):
         dropped = frame.rewind(frame.marks[edge.target])
         frame.ahead.clear()
         told.append(ev.RolledBack(**frame.stamp(), node=edge.target, messages=dropped))
@@ -112,19 +112,21 @@ def _take(frame: Frame, here: str, exit_: Exit) -> tuple[str, list[ev.Event]]:
 
 def _operands(frame: Frame, exit_: Exit, *, holds: bool, by_guard: bool) -> str | None:
     """Why the way is taken: its condition with values in place of names, as what is true now."""
+    if by_guard:
+        name = exit_.edge.target
+        return f"{name}.finish == {frame.state[name]['finish']!r}"
     if exit_.condition is None:
         return None
-    name = exit_.edge.target
-    if by_guard:  # a loop tries nothing again that a guard has settled
-        return f"{name}.finish == {frame.state[name]['finish']!r}"
     text = substituted(exit_.condition, frame.names)
     return text if holds or exit_.edge.until is None else f"not {text}"
 
 
 def _by_guard(frame: Frame, name: str) -> bool:
-    """Whether a guard refused or replaced what a node said: trying again would undo that."""
+    """Whether a guard has just refused or replaced what a node said: that stands."""
     left = frame.state.get(name)
-    return isinstance(left, dict) and left.get("finish") in ("refused", "replaced")
+    if not isinstance(left, dict) or left.get("attempts") != frame.attempts.get(name):
+        return False
+    return left.get("finish") in ("refused", "replaced")
 
 
 def _loop_spent(frame: Frame, exit_: Exit) -> ev.BudgetSpent | None:
@@ -150,9 +152,7 @@ def _loop_spent(frame: Frame, exit_: Exit) -> ev.BudgetSpent | None:
     )
 
 
-def _kept(
-    frame: Frame, exit_: Exit, *, ended: bool, holds: bool, gives_up: bool
-) -> Iterator[ev.Event]:
+def _kept(frame: Frame, exit_: Exit, *, ended: bool, holds: bool) -> Iterator[ev.Event]:
     """Keep this attempt; at the end of the loop, choose. Changes: the frame, if another is best."""
     edge, tries = exit_.edge, frame.tries.setdefault(exit_.index, [])
     score = None if edge.best is None else float(evaluate(edge.best, frame.names))
@@ -162,7 +162,7 @@ def _kept(
         return
     chosen = len(tries) - 1
     told = [{"score": one.score, **one.state} for one in tries]
-    if gives_up:
+    if not holds and edge.or_else is not None:
         _leave_tries(frame, edge.target, told)
         tries.clear()
         return

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from intrinsics.errors import DefinitionError, Fault
-from intrinsics.located import Loc, parse, unknown
+from intrinsics.located import Loc, nearest, parse, unknown
 
 from .bodies import EDGE_KEYS, NodeReader, Values
 from .errors import ChainDefinitionError, InputError
@@ -76,8 +76,9 @@ class _Reader:
             return None
         for key in data:
             if key not in _KEYS:
-                message = unknown("key", str(key), _KEYS)
-                self.values.fault((*self.prefix, key), message, key=True, whole=True)
+                message, meant = unknown("key", str(key), _KEYS), nearest(str(key), _KEYS)
+                whole = meant not in ("input", "nodes", "flow")
+                self.values.fault((*self.prefix, key), message, key=True, whole=whole)
         if "chain" not in data:
             self._fault((), "missing key 'chain': the name of the chain")
         head = {k: data[k] for k in ("version", "description", "system", "output") if k in data}
@@ -93,6 +94,7 @@ class _Reader:
             return ChainModel(**head, **parts)
         except ValidationError as error:
             self.values.faults += [self._renamed(dict(one)) for one in error.errors()]
+        self.values.whole = False
         return None
 
     def _renamed(self, error: dict[str, Any]) -> Fault:

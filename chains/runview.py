@@ -47,7 +47,7 @@ class RunView:
         self._definitions = definitions_of(chain.model, catalogue)
         self._columns = Columns.around(_spellings(self._definitions.values()))
         self._verdicts: list[Shown] = []
-        self._spoken, self._streams = "", False
+        self._spoken, self._streams, self._asked = "", False, False
         self._why: Text | None = None
         self._sheet: Sheet = Paper(screen)
         if screen.changeable:
@@ -70,6 +70,7 @@ class RunView:
             case ev.EdgeTaken():
                 self._went(event)
             case ev.Asked():
+                self._asked = True
                 self._say(f"? {event.question}")
                 self._sheet.settle()
             case ev.RunFinished():
@@ -137,8 +138,8 @@ class RunView:
                 if text:
                     self._spoken = text
                     self._say(text)
-            case "ask" if not event.recalled:  # who answered knows
-                pass
+            case "ask" if self._asked:  # who answered knows
+                self._asked = False
             case _:
                 self._note(f"{event.node}: {_left(event)}")
 
@@ -200,7 +201,8 @@ class RunView:
         reason = Text(f"  {self.screen.glyphs.arrow} {event.target}", EDGE)
         if event.operands is not None:
             reason.append(f"  {event.condition}", DIM)
-            if any(character.isdigit() for character in event.operands):
+            telling = any(one.isdigit() for one in event.operands) or ".finish" in event.operands
+            if telling:  # of labels the badge has told
                 reason.append(f"  ({harmless(event.operands)})", DIM)
         if self._takes_back(event):
             back = Text(f"  {self.screen.glyphs.back} taken back", _TAKEN_BACK)

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-_COSTS = "ledger"  # what a verdict or reply took is told elsewhere
-
 
 def in_short(value: Any, most: int) -> str:
     """Any JSON value on one line, cut after `most` characters.
 
-    Inside lists and mappings numbers have three digits, and ledgers are left out.
+    Inside lists and mappings fractions are rounded, and ledgers are left out.
     """
     if isinstance(value, Mapping):
         told = _pairs(value)
@@ -22,7 +20,13 @@ def in_short(value: Any, most: int) -> str:
 
 
 def _pairs(value: Mapping[Any, Any]) -> str:
-    return ", ".join(f"{key}: {_inner(one)}" for key, one in value.items() if key != _COSTS)
+    told = ((key, one) for key, one in value.items() if not _is_ledger(key, one))
+    return ", ".join(f"{key}: {_inner(one)}" for key, one in told)
+
+
+def _is_ledger(key: Any, value: Any) -> bool:
+    """What a verdict or reply took, which is told elsewhere."""
+    return key == "ledger" and isinstance(value, Mapping) and "reused" in value
 
 
 def _inner(value: Any) -> str:
@@ -32,7 +36,7 @@ def _inner(value: Any) -> str:
         case list() | tuple():
             return f"[{', '.join(map(_inner, value))}]"
         case float():
-            return f"{value:.3g}"
+            return f"{value:.3g}" if abs(value) < 1000 else f"{value:.1f}"
         case bool():
             return str(value).lower()
         case None:

@@ -25,6 +25,9 @@ from .errors import DefinitionError, Fault
 
 Loc = tuple[str | int, ...]
 
+CUT = "in braces a comma ends a text; put one that has a comma in it in quotes"
+"""The message for a key that is the rest of a text which a comma has cut."""
+
 
 @dataclass(frozen=True)
 class Located:
@@ -87,8 +90,9 @@ class Located:
         if kind == "missing":
             return self.fault(place, f"missing key {loc[-1]!r}")
         if kind == "extra_forbidden":
-            message = cut(loc[-1], error["input"])
-            message = message or unknown("key", str(loc[-1]), _keys(model, loc))
+            message = unknown("key", str(loc[-1]), _keys(model, loc))
+            if " " in str(loc[-1]) and error["input"] is None:
+                message = CUT
             return self.fault(place, message, key=True)
         message = str(error["msg"]).removeprefix("Value error, ")
         if kind in ("literal_error", "union_tag_invalid"):
@@ -99,6 +103,8 @@ class Located:
             message = unknown("value", str(context.get("tag", error["input"])), expected)
         elif kind == "union_tag_not_found":
             message = f"missing key {error['ctx']['discriminator']}"
+        elif kind == "string_type" and isinstance(error["input"], Mapping):
+            message = 'must be text; what begins with a brace stands in quotes: "{{ user }}"'
         elif kind != "value_error":
             message = f"{message[0].lower()}{message[1:]}; it is {error['input']!r}"
         return self.fault(place, message)
@@ -136,13 +142,6 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
     if near is not None:
         return f"unknown {what} {name!r}; did you mean {near!r}?"
     return f"unknown {what} {name!r}; known: {', '.join(names) or 'none'}"
-
-
-def cut(key: object, value: object) -> str:
-    """The message for a key that is the rest of a text which a comma has cut; "" for others."""
-    if value is None and " " in str(key):
-        return "in braces a comma ends a text; put one that has a comma in it in quotes"
-    return ""
 
 
 def load(path: Path) -> Located:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -183,6 +184,15 @@ def functions_of(modules: Sequence[str]) -> list[Callable[..., Any]]:
             if inspect.isfunction(value) and value.__module__ == name and not key.startswith("_")
         ]
     return found
+
+
+def as_typed(options: Mapping[str, object]) -> str:
+    """Options as they are typed on a command line; those that were not given are left out."""
+    words = []
+    for flag, value in options.items():
+        for one in value if isinstance(value, list) else [value]:
+            words += [] if one is None else [flag, shlex.quote(str(one))]
+    return " ".join(words)
 
 
 def read_json(path: str) -> dict[str, Any]:

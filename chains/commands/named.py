@@ -45,6 +45,11 @@ def load(
     A definition in Python calls the functions it names. Raises: InputError, ChainDefinitionError.
     """
     if is_python(source):
+        if functions or allow:
+            raise InputError(
+                f"{source}: a definition in Python calls and reads what it names; leave out "
+                "--functions and --allow"
+            )
         return definition(source).chain(catalogue)
     return Chain.load(source, catalogue=catalogue, functions=functions, allow=allow or ())
 

@@ -75,7 +75,9 @@ def replay(
         ) as recorder:
             errors.print(f"recorded as {recorder.run_id}", markup=False)
             edited, request = recorder.chain, recorder.given
-            play(edited, catalogue, engine, request, recorder, record=record, as_json=as_json)
+            options: dict[str, object] = {"--record": record, "--chain": chain, "--model": model}
+            options |= {"--intrinsics": folders, "--functions": functions, "--allow": allow}
+            play(edited, catalogue, engine, request, recorder, options=options, as_json=as_json)
 
 
 def fork(

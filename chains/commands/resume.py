@@ -79,7 +79,9 @@ def resume(
             if answer is not None:
                 store.answer(run, answer, ask)
             given = recorder.given
-            play(loaded, catalogue, engine, given, recorder, record=record, as_json=as_json)
+            options: dict[str, object] = {"--record": record, "--chain": chain, "--model": model}
+            options |= {"--intrinsics": folders, "--functions": functions, "--allow": allow}
+            play(loaded, catalogue, engine, given, recorder, options=options, as_json=as_json)
 
 
 def chain_of(

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import shlex
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +34,7 @@ from .common import (
     JsonOption,
     MessageOption,
     ModelOption,
+    as_typed,
     errors,
     functions_of,
     load_engine,
@@ -109,11 +109,18 @@ def run(
         engine = ready(loaded, model, folders)
         with recorded(store, loaded, request) as recorder:
             errors.print(f"recorded as {recorder.run_id}", markup=False)
-            source = None if is_python(chain) else str(find(chain).absolute())
+            python = is_python(chain)
+            source = None if python else str(find(chain).absolute())
+            options: dict[str, object] = {
+                "--record": record,
+                "--chain": chain if python else None,
+                "--model": model,
+            }
+            options |= {"--intrinsics": folders, "--functions": functions, "--allow": allow}
             play(
                 *(loaded, catalogue, engine, request, recorder),
                 source=source,
-                record=record,
+                options=options,
                 as_json=as_json,
                 as_events=as_events,
             )
@@ -136,11 +143,11 @@ def play(
     recorder: Recorder | None = None,
     *,
     source: str | None = None,
-    record: Path | None = None,
+    options: Mapping[str, object] | None = None,
     as_json: bool,
     as_events: bool = False,
 ) -> None:
-    """Run a chain, and show it or print its result; `record` is the file it is recorded in."""
+    """Run a chain, and show it or print its result; with `options` it can be gone on with."""
     if as_json:
         from ..runner import run as run_chain  # what it runs by
 
@@ -163,7 +170,7 @@ def play(
         asyncio.run(_print_events(one.events()))
         return
     tolerate_foreign_text()
-    way = "" if record is None else f"chains resume {one.id} --record {shlex.quote(str(record))}"
+    way = f"chains resume {one.id} {as_typed(options)}" if options else ""
     try:
         asyncio.run(_show(one, chain, catalogue, way))
     except (ChainRunError, KeyboardInterrupt):

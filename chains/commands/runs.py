@@ -83,7 +83,7 @@ def runs(
     """List recorded runs, the newest first."""
     wanted = statuses(status) if status else None
     with opened(record) as store:
-        listed = store.runs(status=wanted, chain=chain)
+        listed = store.runs(status=wanted, chain=chain, limit=None if status else limit)
         held = ((one, store.holder(one.run_id)) for one in listed)
         found = list(islice((o for o in held if not status or _shown(*o) in status), limit))
     if as_json:
@@ -101,8 +101,9 @@ def runs(
             f"{one.parent[-8:]} @{one.forked_at}" if one.parent else "",
         )
     _print(table if found else Text("no runs"))
-    if any(_shown(one, pid) in (INTERRUPTED, "waiting", "failed") for one, pid in found):
-        way = f"chains resume RUN --record {shlex.quote(str(record))}"
+    left = (INTERRUPTED, "waiting", "failed")
+    if any(pid is None and _shown(one, pid) in left for one, pid in found):
+        way = f"chains resume RUN --record {shlex.quote(str(record))} [--answer TEXT]"
         _print(Text(f"what is interrupted, waiting or failed goes on with: {way}", "bright_black"))
 
 

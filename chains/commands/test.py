@@ -119,7 +119,7 @@ def _run(cases: Cases, engine: Engine | None, *, shown: bool) -> dict[str, Any]:
     left = cases.never_taken(verdicts)
     edges = len({(edge.source, edge.target) for edge in cases.chain.model.flow})
     if left:
-        some = "edge was" if len(left) == 1 else "edges were"
+        some = "edges was" if len(left) == 1 else "edges were"
         console.print(
             Text(f"  {len(left)} of {edges} {some} never taken: {', '.join(left)}", "dim")
         )

@@ -46,7 +46,7 @@ class Script:
         self.model = PlayedModel()
         self._turns = _Lines("turn", turns)
         self._verdicts: dict[str, _Lines] = {}
-        self._settled: set[str] = set()  # those with verdicts that were settled without asking
+        self._settled: dict[str, None] = {}  # those with verdicts that were settled without asking
         for name, given in (verdicts or {}).items():
             definition = self.catalogue.get(name)
             lines = _Lines(name, given)
@@ -141,7 +141,8 @@ class Script:
         definition = self.catalogue.get(name)
         known = settled_distribution(definition, talk)
         if known is not None:
-            self._settled |= {name} & self._verdicts.keys()
+            if name in self._verdicts:
+                self._settled[name] = None
             return PlayedVerdict(name, definition.value_of(known), known, asked=False)
         check_reads(definition, talk)
         answer = self.answer(definition)

@@ -58,6 +58,12 @@ flow:
         ('"I stay with my rules."', "Sorry, I can't.", "4:24", "put one that has a comma in it in"),
         (
             "temperature: 0.7",
+            "prompt: {{ user }}",
+            "5:42",
+            "what begins with a brace stands in quotes",
+        ),
+        (
+            "temperature: 0.7",
             "prompt: Well, well well",
             "5:48",
             "put one that has a comma in it in",
@@ -86,6 +92,22 @@ def test_everything_wrong_is_told_at_once() -> None:
     assert len(told) == 6
     for words in ("'system'?", "'max_tokens'?", "'hot'", "'often'", "'jailbreak'?", "'end'?"):
         assert sum(words in message for message in told) == 1, (words, told)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("{turn: {max_tokens: 20,", "{turn: {promt: hello,"),
+        ('{say: "I stay', "{parallel: {jion: any, branches: {a: {say: Hi.}, b: {say: Ho.}}}}  # "),
+        ("nodes:", "inputs: {bank: str}\nnodes:"),
+        ("{turn: {max_tokens: 20,", "{turn: {when: sure.value, max_tokens: 20,"),
+        ('{say: "I stay', "{say: Well, Bob}  # "),
+    ],
+)
+def test_nothing_that_follows_from_a_wrong_key_is_told(right: str, wrong: str) -> None:
+    with pytest.raises(ChainDefinitionError) as caught:
+        chain_of(CHAIN.replace(right, wrong))
+    assert len(caught.value.faults) == 1
 
 
 def test_an_unbounded_loop_is_told_without_what_follows_from_it() -> None:

@@ -1,13 +1,17 @@
-"""What a guard refused or replaced is final for the loop around it."""
+"""A loop around a turn tries nothing again that a guard refused or replaced."""
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from chains.events import EdgeTaken, NodeStarted, RunFinished
+from chains.testing import Script, record
 from conftest import check_integrity, tiny_engine, write_intrinsic
-from flows import HELLO, chain_of
+from flows import HELLO, chain_of, events_of
 from intrinsics.catalogue import Catalogue
 from intrinsics.engine import Engine
 
@@ -54,8 +58,41 @@ flow:
         text = text.replace("  - sure -> end: otherwise\n", "")
     if "or_else" not in way:
         text = text.replace("  other: {say: other}\n", "").replace("  - other -> end\n", "")
-    result = chain_of(text, engine.catalogue).run(engine, HELLO)
-    assert [node.name for node in result.nodes] == ["reply", "sure"]
-    assert result.output == "No."
-    assert [message["content"] for message in result.messages] == ["Hello", "No."]
+    events = events_of(chain_of(text, engine.catalogue), engine)
+    result = events[-1]
+    assert isinstance(result, RunFinished)
+    names = [event.node for event in events if isinstance(event, NodeStarted)]
+    reasons = [event.operands for event in events if isinstance(event, EdgeTaken)]
+    assert names[:2] == ["reply", "sure"] and names.count("reply") == 1
+    assert f"reply.finish == '{then.split(',')[0].rstrip('e')}ed'" in reasons
+    assert result.output == ("other" if "or_else" in way else "No.")  # as if its tries were spent
     check_integrity(engine)
+
+
+def test_a_refusal_of_an_earlier_visit_ends_no_loop() -> None:
+    text = """\
+chain: twice
+nodes:
+  reply:
+    turn:
+      temperature: 1
+      guards:
+        - {at: input, check: safety, label: unsafe, then: refuse, text: No.}
+        - {at: reply, check: certainty, label: incorrect, then: go}
+  more: {ask: What else?}
+  apology: {say: Sorry.}
+flow:
+  - start -> reply
+  - reply -> reply: {on_error: guard, at_most: 2, then: apology}
+  - reply -> more
+  - more -> reply: {at_most: 1, then: end}
+  - apology -> end
+"""
+    verdicts: dict[str, Any] = {"safety": ["unsafe", "safe", "safe"], "certainty": [0.1, 0.9]}
+    script = Script(["a", "b", "c"], verdicts)
+    run = asyncio.run(record(chain_of(text), script, HELLO, human))
+    run.took("reply", "more", "reply", "reply", "more")
+
+
+async def human(question: str) -> str:
+    return "Another question."

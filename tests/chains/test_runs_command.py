@@ -75,7 +75,7 @@ def test_runs_are_listed(
     assert [one["run_id"] for one in one["runs"]] == [three[1]]
     table = " ".join(told(capsys, "runs", "--record", record).split())
     assert "clarify waiting" in table
-    assert f"goes on with: chains resume RUN --record {record}" in table
+    assert f"goes on with: chains resume RUN --record {record} [--answer TEXT]" in table
 
 
 def test_a_run_without_its_process_is_shown_as_interrupted(

@@ -74,6 +74,27 @@ def test_a_waiting_run_tells_the_command_that_goes_on(
     assert "which: The blue one." in again and "Bank: The blue one." in again
 
 
+def test_a_definition_in_python_waits_and_goes_on_as_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("asked_banks.py").write_text(
+        "from chains import END, START, Definition, ask, function, say\n"
+        "def price(text: str) -> int:\n    return len(text)\n"
+        "class Banks(Definition):\n"
+        "    which = ask('Which bank?')\n"
+        "    cost = function(price, text=which.text)\n"
+        "    told = say('{{ cost.value }} euros')\n"
+        "    flow = [START >> which >> cost >> told >> END]\n"
+    )
+    _, err = shown(capsys, "run", "asked_banks:Banks", "--record", "r.db")
+    command = re.findall(r"waiting for the answer: chains (.*)", err)[0]
+    out, _ = shown(capsys, *(one.replace("TEXT", "blue") for one in shlex.split(command)))
+    assert "4 euros" in out
+    _, err = shown(capsys, "run", "asked_banks:Banks", "--allow", "elsewhere")
+    assert "leave out --functions and --allow" in err
+
+
 def test_a_run_shows_what_was_found_before_and_which_attempt_is_kept(tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "a.md").write_text("The bakery opens at six.")
