@@ -47,7 +47,8 @@ class RunView:
         self._definitions = definitions_of(chain.model, catalogue)
         self._columns = Columns.around(_spellings(self._definitions.values()))
         self._verdicts: list[Shown] = []
-        self._spoken, self._streams, self._asked = "", False, False
+        self._spoken: list[str] = []
+        self._streams, self._asked = False, False
         self._why: Text | None = None
         self._sheet: Sheet = Paper(screen)
         if screen.changeable:
@@ -75,12 +76,16 @@ class RunView:
                 self._sheet.settle()
             case ev.RunFinished():
                 self.costs.seconds = event.at
-                if event.output.strip() not in ("", self._spoken.strip()):
+                if not self._is_shown(event.output):
                     self._say(event.output)
                 self._sum_up()
                 self._sheet.settle()
             case _:
                 pass
+
+    def _is_shown(self, output: str) -> bool:
+        """Whether what a run gives was said on the way, in one piece or one after another."""
+        return " ".join(output.split()) in " ".join(" ".join(self._spoken).split())
 
     def _inside(self, event: ev.Event) -> None:
         if isinstance(event, ev.NodeStarted):
@@ -121,7 +126,7 @@ class RunView:
 
     def _finished(self, event: ev.NodeFinished) -> None:
         if event.kind in ("turn", "say"):
-            self._spoken = str(event.output)
+            self._spoken.append(str(event.output))
         match event.kind:
             case "turn":
                 if not self._streams:  # it was recalled, or something stands in its place
@@ -136,7 +141,7 @@ class RunView:
             case "best_of" | "subchain":
                 text = event.output["text"] if event.kind == "best_of" else event.output
                 if text:
-                    self._spoken = text
+                    self._spoken.append(text)
                     self._say(text)
             case "ask" if self._asked:  # who answered knows
                 self._asked = False

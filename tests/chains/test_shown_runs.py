@@ -95,6 +95,21 @@ def test_a_definition_in_python_waits_and_goes_on_as_told(
     assert "leave out --functions and --allow" in err
 
 
+@pytest.mark.parametrize(
+    ("output", "times"),
+    [("{{ a.text }} {{ b.text }}", 1), ("{{ b.text }}", 1), ("Both: {{ a.text }}", 2)],
+)
+def test_what_a_run_gives_is_shown_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], output: str, times: int
+) -> None:
+    (tmp_path / "two.yaml").write_text(
+        f"chain: two\nnodes: {{a: {{say: One.}}, b: {{say: Two.}}}}\n"
+        f'flow: [start -> a, a -> b, b -> end]\noutput: "{output}"\n'
+    )
+    out, _ = shown(capsys, "run", str(tmp_path / "two.yaml"))
+    assert out.count("One.") == times and out.count("Two.") == 1
+
+
 def test_a_run_shows_what_was_found_before_and_which_attempt_is_kept(tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "a.md").write_text("The bakery opens at six.")
