@@ -59,12 +59,16 @@ def _chosen(frame: Frame, here: str, failure: ErrorKind | None) -> Exit:
         for exit_ in frame.plan.failing[here]:
             if failure in exit_.edge.on_error or "any" in exit_.edge.on_error:
                 return exit_
+    abstains: Exit | None = None
     for exit_ in frame.plan.exits[here]:
         if exit_.condition is None or exit_.edge.until is not None:
             return exit_
         if evaluate(exit_.condition, frame.names):
-            return exit_
-    raise AssertionError("a checked chain has an edge for every case")
+            if exit_.edge.abstain_below is None or not _last_by_guard(frame):
+                return exit_
+            abstains = exit_  # what a guard said is not the model's, so another way comes first
+    assert abstains is not None, "a checked chain has an edge for every case"
+    return abstains
 
 
 def _take(frame: Frame, here: str, exit_: Exit, *, failed: bool) -> tuple[str, list[ev.Event]]:
@@ -127,6 +131,13 @@ def _by_guard(frame: Frame, name: str) -> bool:
     if not isinstance(left, dict) or left.get("attempts") != frame.attempts.get(name):
         return False
     return left.get("finish") in ("refused", "replaced")
+
+
+def _last_by_guard(frame: Frame) -> bool:
+    """Whether what was said last stands where a guard refused or replaced a reply."""
+    turns = (name for name, left in frame.state.items() if isinstance(left, dict))
+    said = (name for name in turns if frame.state[name].get("text") == frame.said)
+    return any(_by_guard(frame, name) for name in said)
 
 
 def _loop_spent(frame: Frame, exit_: Exit) -> ev.BudgetSpent | None:

@@ -69,6 +69,27 @@ flow:
     check_integrity(engine)
 
 
+@pytest.mark.parametrize(("safety", "output"), [("unsafe", "No."), ("safe", "Not sure.")])
+def test_abstaining_takes_back_no_refusal(safety: str, output: str) -> None:
+    text = """\
+chain: unsure
+nodes:
+  reply: {turn: {guards: [{at: input, check: safety, label: unsafe, then: refuse, text: No.}]}}
+  sure: {check: certainty}
+  unsure: {say: Not sure.}
+flow:
+  - start -> reply
+  - reply -> sure
+  - sure -> unsure: {abstain_below: 0.5}
+  - sure -> end: otherwise
+  - unsure -> end
+"""
+    script = Script(["Reply."], {"safety": safety, "certainty": 0.1})
+    result = chain_of(text).run(script, HELLO)
+    assert result.output == output
+    assert [message["content"] for message in result.messages] == ["Hello", output]
+
+
 def test_a_refusal_of_an_earlier_visit_ends_no_loop() -> None:
     text = """\
 chain: twice
