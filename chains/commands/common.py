@@ -7,7 +7,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -186,13 +186,21 @@ def functions_of(modules: Sequence[str]) -> list[Callable[..., Any]]:
     return found
 
 
-def as_typed(options: Mapping[str, object]) -> str:
-    """Options as they are typed on a command line; those that were not given are left out."""
-    words = []
-    for flag, value in options.items():
-        for one in value if isinstance(value, list) else [value]:
-            words += [] if one is None else [flag, shlex.quote(str(one))]
-    return " ".join(words)
+def going_on(
+    run: str,
+    record: Path,
+    chain: str | None = None,
+    model: str | None = None,
+    folders: Sequence[Path] | None = None,
+    functions: Sequence[str] | None = None,
+    allow: Sequence[Path] | None = None,
+) -> str:
+    """The command by which a recorded run goes on, with the options that were given."""
+    one = {"--record": record, "--chain": chain, "--model": model}
+    several = {"--intrinsics": folders, "--functions": functions, "--allow": allow}
+    words = [(flag, value) for flag, value in one.items() if value is not None]
+    words += [(flag, value) for flag, values in several.items() for value in values or ()]
+    return " ".join(["chains resume", run, *(f"{a} {shlex.quote(str(b))}" for a, b in words)])
 
 
 def read_json(path: str) -> dict[str, Any]:

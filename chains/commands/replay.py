@@ -20,6 +20,7 @@ from .common import (
     ModelOption,
     errors,
     functions_of,
+    going_on,
     print_json,
 )
 from .resume import ChainOption, ForceOption, chain_of
@@ -75,9 +76,8 @@ def replay(
         ) as recorder:
             errors.print(f"recorded as {recorder.run_id}", markup=False)
             edited, request = recorder.chain, recorder.given
-            options: dict[str, object] = {"--record": record, "--chain": chain, "--model": model}
-            options |= {"--intrinsics": folders, "--functions": functions, "--allow": allow}
-            play(edited, catalogue, engine, request, recorder, options=options, as_json=as_json)
+            way = going_on(recorder.run_id, record, chain, model, folders, functions, allow)
+            play(edited, catalogue, engine, request, recorder, way=way, as_json=as_json)
 
 
 def fork(

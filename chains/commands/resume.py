@@ -23,6 +23,7 @@ from .common import (
     JsonOption,
     ModelOption,
     functions_of,
+    going_on,
 )
 from .named import load
 from .run import play, ready
@@ -79,9 +80,8 @@ def resume(
             if answer is not None:
                 store.answer(run, answer, ask)
             given = recorder.given
-            options: dict[str, object] = {"--record": record, "--chain": chain, "--model": model}
-            options |= {"--intrinsics": folders, "--functions": functions, "--allow": allow}
-            play(loaded, catalogue, engine, given, recorder, options=options, as_json=as_json)
+            way = going_on(run, record, chain, model, folders, functions, allow)
+            play(loaded, catalogue, engine, given, recorder, way=way, as_json=as_json)
 
 
 def chain_of(

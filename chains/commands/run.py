@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -34,9 +34,9 @@ from .common import (
     JsonOption,
     MessageOption,
     ModelOption,
-    as_typed,
     errors,
     functions_of,
+    going_on,
     load_engine,
     print_json,
     read_json,
@@ -111,16 +111,12 @@ def run(
             errors.print(f"recorded as {recorder.run_id}", markup=False)
             python = is_python(chain)
             source = None if python else str(find(chain).absolute())
-            options: dict[str, object] = {
-                "--record": record,
-                "--chain": chain if python else None,
-                "--model": model,
-            }
-            options |= {"--intrinsics": folders, "--functions": functions, "--allow": allow}
+            named = chain if python else None
+            way = going_on(recorder.run_id, record, named, model, folders, functions, allow)
             play(
                 *(loaded, catalogue, engine, request, recorder),
                 source=source,
-                options=options,
+                way=way,
                 as_json=as_json,
                 as_events=as_events,
             )
@@ -143,11 +139,11 @@ def play(
     recorder: Recorder | None = None,
     *,
     source: str | None = None,
-    options: Mapping[str, object] | None = None,
+    way: str = "",
     as_json: bool,
     as_events: bool = False,
 ) -> None:
-    """Run a chain, and show it or print its result; with `options` it can be gone on with."""
+    """Run a chain, and show it or print its result; `way` is the command by which it goes on."""
     if as_json:
         from ..runner import run as run_chain  # what it runs by
 
@@ -170,7 +166,6 @@ def play(
         asyncio.run(_print_events(one.events()))
         return
     tolerate_foreign_text()
-    way = f"chains resume {one.id} {as_typed(options)}" if options else ""
     try:
         asyncio.run(_show(one, chain, catalogue, way))
     except (ChainRunError, KeyboardInterrupt):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import time
 from collections.abc import Sequence
 from itertools import islice
@@ -18,7 +17,7 @@ from rich.text import Text
 from ..errors import StoreReadOnly
 from ..short import in_short
 from ..store import ENDED, STATUSES, Difference, Record, RunInfo, Status, Store
-from .common import JsonOption, print_json
+from .common import JsonOption, going_on, print_json
 
 RecordOption = Annotated[
     Path, typer.Option("--record", metavar="DB", help="The file in which runs are recorded.")
@@ -103,7 +102,7 @@ def runs(
     _print(table if found else Text("no runs"))
     left = (INTERRUPTED, "waiting", "failed")
     if any(pid is None and _shown(one, pid) in left for one, pid in found):
-        way = f"chains resume RUN --record {shlex.quote(str(record))} [--answer TEXT]"
+        way = f"{going_on('RUN', record)} [--answer TEXT]"
         _print(Text(f"what is interrupted, waiting or failed goes on with: {way}", "bright_black"))
 
 

@@ -10,19 +10,14 @@ import pytest
 
 from chains.events import EdgeTaken, NodeStarted, RunFinished
 from chains.testing import Script, record
-from conftest import check_integrity, tiny_engine, write_intrinsic
-from flows import HELLO, chain_of, events_of
-from intrinsics.catalogue import Catalogue
+from conftest import check_integrity
+from flows import HELLO, chain_of, events_of, judging_engine
 from intrinsics.engine import Engine
 
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Engine:
-    engine = tiny_engine()
-    write_intrinsic(engine, tmp_path, "tone", ("rude", "kind"), seed=1)
-    write_intrinsic(engine, tmp_path, "quality", ("bad", "good"), last="assistant", seed=3)
-    engine.catalogue = Catalogue([tmp_path])
-    return engine
+    return judging_engine(tmp_path)
 
 
 @pytest.mark.parametrize("then", ["refuse, text: No.", "replace, text: No."])
