@@ -134,7 +134,6 @@ class Adapter:
                 weights[f"{_PREFIX}{name}.{kind}.weight"] = in_half(weight, f"{name}.{kind}")
         metadata = {"format": "pt", _FINGERPRINT: self.fingerprint}
         save_file(weights, directory / WEIGHTS_FILE, metadata=metadata)
-        (directory / WEIGHTS_FILE).chmod(0o644)  # safetensors makes its own private
         self.write_config(directory)
 
     def write_config(self, directory: Path) -> None:
@@ -185,6 +184,8 @@ def whole_directory(target: Path) -> Iterator[Path]:
     try:
         yield fresh
         fresh.chmod(0o755)
+        for path in fresh.rglob("*"):  # safetensors makes its files private
+            path.chmod(0o755 if path.is_dir() else 0o644)
         replace_directory(fresh, target)
     except (OSError, SafetensorError) as error:
         raise AdapterError(
