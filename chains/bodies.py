@@ -12,7 +12,7 @@ from intrinsics.located import CUT, Loc, Located, unknown
 
 from .expression import Constant, Ref, Tree
 from .kinds import NodeData
-from .model import KINDS, LIMITS, Ask, ChainModel, Data, Node, Retrieve, Say, Turn
+from .model import KINDS, LIMITS, Ask, ChainModel, Data, Edge, Node, Retrieve, Say, Turn
 from .parsing import ExpressionFault
 from .parsing import parse as parse_condition
 
@@ -72,7 +72,8 @@ class Values:
             else:
                 self.faults += [self.source.fault(loc, _words(one)) for one in error.errors()]
             wrong = {one["loc"][0] for one in error.errors() if one["loc"]}
-        if kind is NodeData or kind in _FORGIVING:
+        self.whole &= kind is not Edge  # the rest of one is looked at all the same
+        if kind in (NodeData, Edge) or kind in _FORGIVING:
             kept = {key: one for key, one in value.items() if key not in wrong}
             if kind is Turn:  # what was meant is unknown, and a loop or its place may need these
                 kept = {"temperature": 1.0, "prompt": "?", **kept}

@@ -21,6 +21,7 @@ from .files import Files
 from .functions import Callables, allowed
 from .inputs import RunInput
 from .loader import survey
+from .lost import NOTHING, Lost
 from .model import END, START, BestOf, ChainModel, Edge, Turn
 from .places import Places
 from .plan import Plan
@@ -45,16 +46,18 @@ class Chain:
         functions: Callables | None = MappingProxyType({}),
         files: Files | None = None,
         faults: Iterable[Fault] = (),
+        lost: Lost = NOTHING,
     ) -> None:
         """Check a model. Raises: ChainDefinitionError: with every fault, each at its place.
 
         `functions` are those it may call, by name; None leaves calls unchecked, and a run of one
-        fails. `files` are those it may read; without them any. `faults` were found before.
+        fails. `files` are those it may read; without them any. `faults` were found before, and by
+        them some parts were `lost`.
         """
         self.model, self.files = model, files or Files()
         self.functions: Callables = functions or {}
         self._places, self.catalogue = places, catalogue or Catalogue()
-        found = [*faults, *faults_of(model, places, self.catalogue, functions)]
+        found = [*faults, *faults_of(model, places, self.catalogue, functions, lost)]
         if found:
             raise ChainDefinitionError(found)
 
@@ -84,9 +87,9 @@ class Chain:
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{path}: cannot be read as UTF-8 text ({error})") from error
         files = Files(path.absolute().parent, tuple(map(Path, allow)))
-        model, places, faults = survey(text, str(path), files)
+        model, places, faults, lost = survey(text, str(path), files)
         calls = None if functions is None else allowed(functions)
-        return Chain(model, places, catalogue, calls, files, faults)
+        return Chain(model, places, catalogue, calls, files, faults, lost)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Chain) and self.model == other.model

@@ -15,6 +15,7 @@ from .expression import Ref, Tree, refs
 from .flowcheck import FlowCheck
 from .functions import Callables
 from .guardcheck import guard_faults, uncaught
+from .lost import NOTHING, Lost
 from .model import END, LOCAL, RESERVED, ChainModel, Check, Parallel, SubChain, guards_of
 from .nodecheck import NodeCheck, Reads
 from .parsing import ExpressionFault
@@ -25,37 +26,49 @@ from .types import Bool, Number, check_condition
 
 
 def faults_of(
-    model: ChainModel, places: Places, catalogue: Catalogue, functions: Callables | None
+    model: ChainModel,
+    places: Places,
+    catalogue: Catalogue,
+    functions: Callables | None,
+    lost: Lost = NOTHING,
 ) -> list[Fault]:
-    """Everything wrong with a chain; without `functions` its calls are not looked at."""
-    return list(_Checker(model, places, catalogue, functions).faults({GIVEN}))
+    """Everything wrong with a chain; without `functions` its calls are not looked at.
+
+    What is `lost` was found before, and stands in the model as something else.
+    """
+    return list(_Checker(model, places, catalogue, functions, lost).faults({GIVEN}))
 
 
 class _Checker:
     def __init__(
-        self, model: ChainModel, places: Places, catalogue: Catalogue, functions: Callables | None
+        self,
+        model: ChainModel,
+        places: Places,
+        catalogue: Catalogue,
+        functions: Callables | None,
+        lost: Lost,
     ) -> None:
         self.model, self.places, self.catalogue = model, places, catalogue
-        self.functions = functions
-        self.flow = FlowCheck(model, places)
+        self.functions, self.lost = functions, lost
+        self.flow = FlowCheck(model, places, lost)
         self.definitions: dict[str, Definition] = {}
 
     def faults(self, roles: Set[str]) -> Iterator[Fault]:
         """Every fault; `roles` is whose the last message may be when it starts."""
         yield from self._names()
         yield from self._intrinsics()
-        self.scope = scope_of(self.model, self.definitions, self.functions or {})
+        self.scope = scope_of(self.model, self.definitions, self.functions or {}, self.lost)
         yield from self.flow.faults()
         yield from self._conditions()
         yield from self._nodes()
         yield from self._output()
         check = RoleCheck(self.model, self.places, self.definitions, self.flow.undone, roles)
-        if self.flow.names_known and not self.flow.unbounded:  # else who speaks when may change
+        if self.flow.is_sure:  # else who speaks when may change
             yield from check.faults()
         for loc, node in self.model.parts():
             if isinstance(node, SubChain):
                 inner = self.places.inner(loc)
-                sub = _Checker(node.of, inner, self.catalogue, self.functions)
+                sub = _Checker(node.of, inner, self.catalogue, self.functions, NOTHING)
                 yield from sub.faults(check.at(str(loc[1])))
 
     def _names(self) -> Iterator[Fault]:
@@ -108,7 +121,7 @@ class _Checker:
     def _reads(self, name: str, where: str, *, itself: bool = True) -> Reads:
         """What can be read at a node, or by its edges: those also read the node itself."""
         everything = frozenset(self.model.nodes)
-        certain = self.flow.certain.get(name, everything)
+        certain = everything if self.lost.flow else self.flow.certain.get(name, everything)
         return Reads(self.scope, everything, certain if itself else certain - {name}, where)
 
     def _nodes(self) -> Iterator[Fault]:
@@ -121,7 +134,8 @@ class _Checker:
         for loc, node in self.model.parts():
             reads = self._reads(str(loc[1]), f"{loc[1]!r}", itself=False)
             yield from guard_faults(self.places, self.definitions, loc, node, reads)
-        yield from uncaught(self.model, self.places)
+        if not self.lost.flow:
+            yield from uncaught(self.model, self.places)
 
     def _conditions(self) -> Iterator[Fault]:
         for index, edge in enumerate(self.model.flow):

@@ -9,6 +9,7 @@ from intrinsics.errors import Fault
 from intrinsics.located import nearest, unknown
 
 from .graph import Graph, certain_hops, undone_by
+from .lost import Lost
 from .model import END, START, ChainModel, Edge, Turn, speaks
 from .places import Places
 
@@ -19,12 +20,12 @@ class FlowCheck:
     `certain` are, for each node, those that have finished before it in every run, and itself.
     """
 
-    def __init__(self, model: ChainModel, places: Places) -> None:
-        self.model, self.places = model, places
+    def __init__(self, model: ChainModel, places: Places, lost: Lost) -> None:
+        self.model, self.places, self.lost = model, places, lost
         self.names_known = True
-        self.graph = Graph(
-            (self._meant(source), self._meant(target)) for source, target in model.hops()
-        )
+        hops = [(self._meant(source), self._meant(target)) for source, target in model.hops()]
+        hops += [(self._meant(e.source), END) for e in model.flow if _is_loop(e) and not e.then]
+        self.graph = Graph(hops)
         self.undone = undone_by(model, self.graph)
         known = Graph((self._meant(a), self._meant(b)) for a, b in certain_hops(model))
         self.certain = known.certain
@@ -36,8 +37,11 @@ class FlowCheck:
             return
         for index, edge in enumerate(self.model.flow):
             yield from self._names(index, edge)
-            yield from self._bounds(index, edge)
+            if not self.lost.flow:
+                yield from self._bounds(index, edge)
         yield from self._budget()
+        if self.lost.flow:
+            return
         for name in (START, *self.model.nodes):
             yield from self._exits(name)
         if self.names_known:
@@ -81,7 +85,8 @@ class FlowCheck:
             ("budget", "at_most", "an edge's budget bounds a loop; add at_most and then"),
         )
         for key, other, message in needs:
-            if getattr(edge, key) is not None and getattr(edge, other) is None:
+            told = key == "then" and edge.until is not None
+            if getattr(edge, key) is not None and getattr(edge, other) is None and not told:
                 yield self.places.fault(("flow", index, key), message)
         if edge.best is not None and edge.or_else is not None:
             message = "'best' keeps an attempt and 'or_else' takes all back; drop one of them"
@@ -100,13 +105,19 @@ class FlowCheck:
         edges = [(i, edge) for i, edge in every if not edge.on_error]
         place = ("nodes", name) if name != START else ("flow",)
         if not edges:
-            hint = f"add '{name} -> {END if name != START else next(iter(self.model.nodes))}'"
+            hint = f"add '{name} -> {self._next(name)}'"
             word = "but error edges " if every else ""
             message = f"dead end: no edge {word}leaves {name!r}; {hint}"
             yield self.places.fault(place, message)
             return
         yield from self._order(name, edges)
         yield from self._errors([(i, edge) for i, edge in every if edge.on_error])
+
+    def _next(self, name: str) -> str:
+        """Where an edge from a node may have been meant to lead: what nothing leads to, or END."""
+        led_to = {self._meant(end) for _, end in self.model.hops()}
+        alone = [one for one in self.model.nodes if one not in led_to and one != name]
+        return (alone or [END if name != START else next(iter(self.model.nodes))])[0]
 
     def _order(self, name: str, edges: list[tuple[int, Edge]]) -> Iterator[Fault]:
         last, final = edges[-1]
@@ -146,10 +157,16 @@ class FlowCheck:
                 message = f"no way leads from {name!r} to the end"
                 yield self.places.fault(("nodes", name), message)
 
+    @property
+    def is_sure(self) -> bool:
+        """Whether the flow leads where it seems to: what can be said at a node hangs on it."""
+        halves = [e for e in self.model.flow if _is_loop(e) and not (e.at_most and e.then)]
+        return self.names_known and not (self.lost or halves or self.unbounded)
+
     @cached_property
     def unbounded(self) -> list[set[str]]:
         """Groups of nodes that lead back to each other: without bounded edges there are none."""
-        free = [(e.source, e.target) for e in self.model.flow if e.at_most is None]
+        free = [(e.source, e.target) for e in self.model.flow if not _is_loop(e)]
         free += [(e.source, end) for e in self.model.flow for end in e.onward.values()]
         return Graph(free).on_cycles()
 
@@ -171,6 +188,8 @@ class FlowCheck:
         if not self.graph.between(self._meant(edge.target), self._meant(edge.source)):
             message = f"at_most bounds a way back, but {edge.target!r} does not lead here again"
             yield self.places.fault(("flow", index, "at_most"), message)
+        if self.lost.nodes:  # which may speak, or be the turn that is tried again
+            return
         loop = self.graph.between(self._meant(edge.target), self._meant(edge.source))
         speakers = [n for n, node in self.model.nodes.items() if n in loop and speaks(node)]
         key = "best" if edge.best is not None else "or_else"
@@ -193,6 +212,11 @@ class FlowCheck:
 
 
 _WAYS = ("when", "otherwise", "abstain_below", "until", "on_error")
+
+
+def _is_loop(edge: Edge) -> bool:
+    """Whether an edge is meant to bound a way back, though a key may be missing."""
+    return edge.at_most is not None or edge.until is not None or edge.then is not None
 
 
 def _always(edge: Edge) -> bool:

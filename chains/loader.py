@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
@@ -15,14 +16,18 @@ from intrinsics.located import Loc, nearest, parse, unknown
 from .bodies import EDGE_KEYS, NodeReader, Values
 from .errors import ChainDefinitionError, InputError
 from .files import Files
-from .model import ERRORS, Budget, ChainModel, Edge, Field_, RunBudget
+from .lost import NOTHING, Lost
+from .model import ERRORS, Budget, ChainModel, Edge, Field_, Node, RunBudget, Say
 from .places import EdgePlace, YamlPlaces
 
 _KEYS = (
     *("chain", "version", "description", "system", "input"),
     *("nodes", "flow", "output", "budget"),
 )
+_PART = TypeVar("_PART")
 _EDGE = re.compile(r"\s*(\S+)\s*->\s*(\S+)\s*")
+_STAND_IN: Node = Say(text="?")
+"""Is where a node was lost: of such a one nothing is looked at but its name."""
 
 
 def read(text: str, file: str, files: Files | None = None) -> tuple[ChainModel, YamlPlaces]:
@@ -31,19 +36,26 @@ def read(text: str, file: str, files: Files | None = None) -> tuple[ChainModel, 
     A sub-chain may be named by its file, relative to this one; it is read with it. `files` are
     those that the chain may name; without them any.
     """
-    model, places, faults = survey(text, file, files or Files())
-    if faults:
-        raise ChainDefinitionError(faults)
-    return model, places
+    found = survey(text, file, files or Files())
+    if found.faults:
+        raise ChainDefinitionError(found.faults)
+    return found.model, found.places
 
 
-def survey(
-    text: str, file: str, files: Files, within: tuple[Path, ...] = ()
-) -> tuple[ChainModel, YamlPlaces, list[Fault]]:
-    """`read`, but with faults by which no part of the model is lost: more may be found in it.
+class Survey(NamedTuple):
+    """A chain as far as it could be read, what is wrong with it, and what that cost."""
+
+    model: ChainModel
+    places: YamlPlaces
+    faults: list[Fault]
+    lost: Lost
+
+
+def survey(text: str, file: str, files: Files, within: tuple[Path, ...] = ()) -> Survey:
+    """`read`, but with its faults: more may be found in what could be read.
 
     `within` are the files that this one is a part of, itself included.
-    Raises: ChainDefinitionError: a part is lost, or the whole.
+    Raises: ChainDefinitionError: too much is lost.
     """
     try:
         source = parse(text, file)
@@ -53,7 +65,7 @@ def survey(
     model = reader.model()
     if not reader.values.whole or model is None:
         raise ChainDefinitionError(reader.values.faults)
-    return model, reader.places(), reader.values.faults
+    return Survey(model, reader.places(), reader.values.faults, reader.lost)
 
 
 class _Reader:
@@ -63,6 +75,7 @@ class _Reader:
         self.values, self.prefix, self.files, self.within = values, prefix, files, within
         self.edges: list[EdgePlace] = []
         self.subs: dict[Loc, YamlPlaces] = {}
+        self.lost = NOTHING
         self.nodes = NodeReader(values, self._sub, self._folder)
 
     def places(self) -> YamlPlaces:
@@ -80,16 +93,24 @@ class _Reader:
                 whole = meant not in ("input", "nodes", "flow")
                 self.values.fault((*self.prefix, key), message, key=True, whole=whole)
         if "chain" not in data:
-            self._fault((), "missing key 'chain': the name of the chain")
+            message = "missing key 'chain': the name of the chain"
+            self.values.fault(self.prefix, message, whole=True)
         head = {k: data[k] for k in ("version", "description", "system", "output") if k in data}
         head |= {"name": data.get("chain", "unnamed")}
+        inputs, lost_inputs = self._mapping(data, "input", self._input)
+        nodes, lost_nodes = self._mapping(data, "nodes", self.nodes.node)
+        flow, flow_lost = self._flow(data.get("flow"))
         parts: dict[str, Any] = {
-            "input": self._mapping(data, "input", self._input),
-            "nodes": self._mapping(data, "nodes", self.nodes.node),
-            "flow": self._flow(data.get("flow")),
+            "input": inputs | {name: Field_(type="str") for name in lost_inputs},
+            "nodes": {**nodes, **{name: _STAND_IN for name in lost_nodes}},
+            "flow": flow,
         }
         if "budget" in data:
-            parts["budget"] = self._budget((*self.prefix, "budget"), data["budget"], RunBudget)
+            place = (*self.prefix, "budget")
+            budget, lost = self._apart(lambda: self._budget(place, data["budget"], RunBudget))
+            parts["budget"] = budget
+            flow_lost = flow_lost or lost
+        self.lost = Lost(frozenset(lost_inputs), frozenset(lost_nodes), flow_lost)
         try:
             return ChainModel(**head, **parts)
         except ValidationError as error:
@@ -105,13 +126,30 @@ class _Reader:
     def _fault(self, loc: Loc, message: str) -> None:
         self.values.fault((*self.prefix, *loc), message)
 
-    def _mapping(self, data: Mapping[str, Any], key: str, one: Any) -> dict[str, Any]:
+    def _apart(self, one: Callable[[], _PART]) -> tuple[_PART, bool]:
+        """A part, and whether it or something in it is lost; the rest is as whole as before."""
+        before, self.values.whole = self.values.whole, True
+        part = one()
+        lost, self.values.whole = not self.values.whole or part is None, before
+        return part, lost
+
+    def _mapping(
+        self, data: Mapping[str, Any], key: str, one: Callable[[Loc, Any], _PART | None]
+    ) -> tuple[dict[str, _PART], list[str]]:
+        """What stands under a key, by name, and the names of what is lost."""
         value = data.get(key) or {}
         if not isinstance(value, dict):
             self._fault((key,), f"{key} must map names to what they are")
-            return {}
-        built = {str(k): one((*self.prefix, key, k), part) for k, part in value.items()}
-        return {name: part for name, part in built.items() if part is not None}
+            return {}, []
+        found: dict[str, _PART] = {}
+        names: list[str] = []
+        for name, spec in value.items():
+            part, lost = self._apart(partial(one, (*self.prefix, key, name), spec))
+            if part is None or lost:
+                names.append(str(name))
+            else:
+                found[str(name)] = part
+        return found, names
 
     def _input(self, loc: Loc, value: Any) -> Field_ | None:
         spec = value if isinstance(value, dict) else {"type": value}
@@ -132,6 +170,7 @@ class _Reader:
             reader = _Reader(self.values, loc, self.files, self.within)
             model = reader.model()
             self.subs[at] = reader.places()
+            self.values.whole &= not reader.lost
             return model
         try:
             path = self._file(value)
@@ -141,8 +180,9 @@ class _Reader:
                 return None
             text = path.read_text(encoding="utf-8")
             within = (*self.within, path.absolute())
-            model, self.subs[at], faults = survey(text, str(path), self.files, within)
+            model, self.subs[at], faults, lost = survey(text, str(path), self.files, within)
             self.values.faults += faults
+            self.values.whole &= not lost
         except (InputError, OSError, UnicodeDecodeError) as error:
             self.values.fault(loc, str(error))
             return None
@@ -180,12 +220,19 @@ class _Reader:
             return value
         return (PurePath(self._below()) / value).as_posix()
 
-    def _flow(self, items: Any) -> tuple[Edge, ...]:
+    def _flow(self, items: Any) -> tuple[tuple[Edge, ...], bool]:
+        """The edges, and whether one is lost, or a part of one."""
         if not isinstance(items, list) or not items:
-            self._fault(("flow",), "flow lists edges such as 'start -> reply'")
-            return ()
-        edges = (self._edge((*self.prefix, "flow", i), item) for i, item in enumerate(items))
-        return tuple(edge for edge in edges if edge is not None)
+            self.values.fault(
+                (*self.prefix, "flow"), "flow lists edges such as 'start -> reply'", whole=True
+            )
+            return (), True
+        read = [
+            self._apart(partial(self._edge, (*self.prefix, "flow", i), item))
+            for i, item in enumerate(items)
+        ]
+        edges = tuple(edge for edge, _ in read if edge is not None)
+        return edges, any(lost for _, lost in read)
 
     def _edge(self, loc: Loc, item: Any) -> Edge | None:
         text, spec = item, None
@@ -205,9 +252,10 @@ class _Reader:
             keys = ", ".join(EDGE_KEYS)
             self.values.fault(loc, f"after an edge comes 'otherwise' or {{{keys}}}")
             return None
-        self.edges.append(EdgePlace(loc, match.start(1), match.start(2)))
         known = {key: value for key, value in parts.items() if key in Edge.model_fields}
         edge: Edge | None = self.values.built(Edge, loc, known)
+        if edge is not None:
+            self.edges.append(EdgePlace(loc, match.start(1), match.start(2)))
         return edge
 
     def _edge_part(self, loc: Loc, key: str, value: Any) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from intrinsics.spec import Definition
 
 from .functions import Callables, return_type
+from .lost import Lost
 from .model import (
     ERRORS,
     BestOf,
@@ -38,11 +39,12 @@ _FIELDS: dict[str, Type] = {
 
 
 def scope_of(
-    model: ChainModel, definitions: Mapping[str, Definition], functions: Callables
+    model: ChainModel, definitions: Mapping[str, Definition], functions: Callables, lost: Lost
 ) -> Record:
     """What the nodes and conditions of a chain may read."""
+    inputs = {name: _FIELDS[field.type] for name, field in model.input.items()}
     fields: dict[str, Type] = {
-        "input": Record({name: _FIELDS[f.type] for name, f in model.input.items()}),
+        "input": Record({**inputs, **dict.fromkeys(lost.inputs, UNKNOWN)}),
         "user": Text(),
         "messages": Opaque(Record({"role": Text(), "content": Text()})),
         "documents": Opaque(DOCUMENT),
@@ -55,7 +57,7 @@ def scope_of(
         kind = slot(node, definitions, functions)
         if name in looped and isinstance(kind, Record):
             kind = Record({**kind.fields, "tries": Opaque()}, kind.labels, kind.source)
-        fields[name] = kind
+        fields[name] = kind if name not in lost.nodes else UNKNOWN
     return Record(fields)
 
 

@@ -25,9 +25,9 @@ def chain_of(
     text: str, catalogue: Catalogue | None = None, /, **functions: Callable[..., Any]
 ) -> Chain:
     """A chain that may call the functions as `m:name`."""
-    model, places, faults = survey(text, "chain.yaml", Files())
+    model, places, faults, lost = survey(text, "chain.yaml", Files())
     calls = {f"m:{name}": call for name, call in functions.items()}
-    return Chain(model, places, catalogue or Catalogue(), calls, faults=faults)
+    return Chain(model, places, catalogue or Catalogue(), calls, faults=faults, lost=lost)
 
 
 def run(chain: Chain, engine: Engine | None = None, given: RunInput = HELLO) -> RunResult:

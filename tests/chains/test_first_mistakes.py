@@ -94,6 +94,74 @@ def test_everything_wrong_is_told_at_once() -> None:
         assert sum(words in message for message in told) == 1, (words, told)
 
 
+KINDS = """\
+chain: helper
+input: {bank: str}
+budget: {steps: 100, then: end}
+nodes:
+  screen: {check: jailbreak}
+  each: {map: {over: documents, do: {check: context_relevance}}}
+  best: {best_of: {n: 3, turn: {temperature: 1}, judge: {check: certainty}, by: judge.value}}
+  call: {function: {call: "m:f", arguments: {x: screen.value}}}
+  sub: {subchain: {of: {chain: s, nodes: {a: {say: Hi.}}, flow: [start -> a, a -> end]}}}
+  both: {parallel: {join: all, branches: {a: {say: Hi.}, b: {check: certainty}}}}
+  sure: {check: certainty}
+flow:
+  - start -> screen
+  - screen -> each
+  - each -> call
+  - call -> best
+  - best -> sure
+  - sure -> best: {until: sure.value >= 0.5, at_most: 3, then: sub}
+  - sub -> both
+  - both -> end
+output: "{{ input.bamk }}"
+"""
+
+
+def same(x: str) -> str:
+    return x
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("join: all", "jion: all"),
+        ("over: documents", "ovr: documents"),
+        ("by: judge", "bye: judge"),
+        ('call: "m:f"', 'cal: "m:f"'),
+        ("{check: jailbreak}\n  each", "{chek: jailbreak}\n  each"),
+        ("{check: jailbreak}\n  each", "{check: {jailbreak: often}}\n  each"),
+        ("{say: Hi.}}, flow", "{sy: Hi.}}, flow"),
+        ("at_most: 3", "at_most: many"),
+        ("best -> sure", "best > sure"),
+        ("until: sure.value >=", "until: sure.value =>"),
+        ("steps: 100", "stps: 100"),
+        ("chain: helper\n", ""),
+    ],
+)
+def test_what_is_wrong_in_any_part_hides_nothing_of_the_rest(right: str, wrong: str) -> None:
+    def told(text: str) -> set[str]:
+        with pytest.raises(ChainDefinitionError) as caught:
+            chain_of(text, f=same)
+        return {fault.message for fault in caught.value.faults}
+
+    [late] = told(KINDS)
+    assert "'bamk'" in late
+    both = told(KINDS.replace(right, wrong))
+    assert late in both
+    extra = both - {late}
+    assert extra and not [one for one in extra if "unreachable" in one or "no edge" in one]
+
+
+def test_an_input_of_no_type_hides_nothing_either() -> None:
+    text = KINDS.replace("bank: str", "bank: strr").replace("input.bamk", "input.bank")
+    with pytest.raises(ChainDefinitionError) as caught:
+        chain_of(text.replace("check: certainty}\nflow", "check: certanty}\nflow"), f=same)
+    told = [fault.message for fault in caught.value.faults]
+    assert len(told) == 2 and "'list[str]'" in told[0] and "certainty'?" in told[1]
+
+
 @pytest.mark.parametrize(
     ("right", "wrong"),
     [
@@ -118,6 +186,19 @@ def test_an_unbounded_loop_is_told_without_what_follows_from_it() -> None:
         chain_of(wrong + "  - sure -> end: otherwise\n")
     [fault] = caught.value.faults
     assert fault.message.startswith("unbounded loop through reply -> sure; add at_most and then")
+
+
+@pytest.mark.parametrize("missing", [", then: end", "at_most: 3, "])
+def test_a_loop_that_lacks_a_key_is_told_without_what_follows_from_it(missing: str) -> None:
+    with pytest.raises(ChainDefinitionError) as caught:
+        chain_of(CHAIN.replace(missing, ""))
+    [fault] = caught.value.faults
+    assert "needs" in fault.message and fault.line == 12
+
+
+def test_a_node_that_no_edge_leaves_is_sent_to_one_that_no_edge_leads_to() -> None:
+    with pytest.raises(ChainDefinitionError, match="add 'reply -> sure'"):
+        chain_of(CHAIN.replace("  - reply -> sure\n", ""))
 
 
 def no_condition() -> None:
