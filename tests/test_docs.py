@@ -22,6 +22,7 @@ from chains.errors import ChainDefinitionError
 from chains.inputs import RunInput
 from chains.loader import read
 from chains.testing import Script
+from command import run_chains, run_script
 from intrinsics.catalogue import Catalogue
 from intrinsics.engine import Engine
 from intrinsics.messages import Message
@@ -101,14 +102,7 @@ def test_the_pieces_of_python_in_the_readme_run(
 def test_a_command_of_the_readme_runs(line: str, tmp_path: Path) -> None:
     (tmp_path / "page.md").write_text("The Harbour Library opened in 1931 and holds 84,000 books.")
     _, *arguments = shlex.split(line)
-    done = subprocess.run(
-        [sys.executable, "-c", "from chains.cli import main; main()", *arguments],
-        capture_output=True,
-        text=True,
-        input="",
-        timeout=300,
-        cwd=tmp_path,
-    )
+    done = run_chains(*arguments, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout
 
@@ -244,6 +238,6 @@ def test_a_card_gives_the_measured_figures(name: str) -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.stem)
 def test_an_example_runs_and_is_short(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 60
-    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, timeout=300)
+    done = run_script(path)
     assert done.returncode == 0, done.stderr
     assert done.stdout

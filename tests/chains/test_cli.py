@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from chains.cli import main
+from command import run_chains
 from intrinsics.kv import Segment
 
 COMMANDS = [
@@ -30,20 +31,9 @@ RAG = {
 TWO = [*RAG["messages"], {"role": "assistant", "content": "In May 1931."}]
 
 
-def chains(*arguments: str | Path, text: str = "") -> subprocess.CompletedProcess[str]:
-    """Run the command in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-c", "from chains.cli import main; main()", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        input=text,
-        timeout=300,
-    )
-
-
 def answered(*arguments: str | Path) -> dict[str, Any]:
     """The JSON object that a successful command prints, and nothing else on stdout."""
-    done = chains(*arguments)
+    done = run_chains(*arguments)
     assert done.returncode == 0, done.stderr
     told: dict[str, Any] = json.loads(done.stdout)
     return told
@@ -131,18 +121,18 @@ def test_validate_exits_with_0_or_1(tmp_path: Path) -> None:
     good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
     good.write_text("chain: good\nnodes: {hi: {say: Hi.}}\nflow: [start -> hi, hi -> end]\n")
     bad.write_text("chain: bad\nnodes: {hi: {say: Hi.}}\nflow: [start -> ho, hi -> end]\n")
-    assert chains("validate", good, "guarded_rag").returncode == 0
-    done = chains("validate", good, bad)
+    assert run_chains("validate", good, "guarded_rag").returncode == 0
+    done = run_chains("validate", good, bad)
     assert done.returncode == 1
     assert f"{bad}:3:17: unknown node 'ho'; known: hi, end" in done.stderr
     assert "start -> ho" in done.stderr and "^" in done.stderr
-    told = json.loads(chains("validate", bad, "--json").stdout)
+    told = json.loads(run_chains("validate", bad, "--json").stdout)
     assert told["faults"][0]["line"] == 3
 
 
 @pytest.mark.parametrize(("form", "start"), [("mermaid", "flowchart TD"), ("dot", "digraph")])
 def test_graph_draws_every_edge_with_its_condition(form: str, start: str) -> None:
-    done = chains("graph", "guarded_rag", "--format", form)
+    done = run_chains("graph", "guarded_rag", "--format", form)
     assert done.returncode == 0
     assert done.stdout.startswith(start)
     assert done.stdout.count("->" if form == "dot" else "-->") == 10
@@ -186,7 +176,7 @@ def test_check_proves_its_verdicts(tmp_path: Path) -> None:
     assert [one["distribution"] for one in told["results"]] == [
         pytest.approx(one["distribution"], abs=1e-5) for one in plain["results"]
     ]
-    done = chains("check", "safety", "-m", "How do I bake bread?", "--prove")
+    done = run_chains("check", "safety", "-m", "How do I bake bread?", "--prove")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "  proved: computed again from scratch, and the same"
 
@@ -208,13 +198,13 @@ def test_a_check_that_is_not_confirmed_fails(
 
 @pytest.mark.slow
 def test_a_conversation_an_intrinsic_can_not_judge_is_wrong_use(tmp_path: Path) -> None:
-    done = chains("check", "certainty", "-m", "Who?")
+    done = run_chains("check", "certainty", "-m", "Who?")
     assert done.returncode == 2
     assert done.stderr.strip().endswith("call it after the assistant message")
     long = written(
         tmp_path / "long.json", {"messages": [{"role": "user", "content": "a b " * 9000}]}
     )
-    done = chains("run", "guarded_chat", "--input", long)
+    done = run_chains("run", "guarded_chat", "--input", long)
     assert done.returncode == 1
     assert "do not fit into the model's context of 8192" in done.stderr
 
@@ -234,7 +224,7 @@ def test_eval_scores_rows_of_ones_own(tmp_path: Path) -> None:
         assert 0 <= told[metric] <= 1
         assert metric in told["confidence_intervals"]
     path.write_text(path.read_text().replace('"unsafe"', '"dangerous"'))
-    done = chains("eval", "safety", "--data", path)
+    done = run_chains("eval", "safety", "--data", path)
     assert done.returncode == 2
     assert f"{path}:2: unknown label 'dangerous'; known: safe, unsafe" in done.stderr
 
@@ -285,7 +275,7 @@ def test_a_training_killed_and_started_again_ends_at_the_same_weights(tmp_path: 
         "--batch-size",
         "4",
     ]
-    done = chains("train", whole, *options)
+    done = run_chains("train", whole, *options)
     assert done.returncode == 0, done.stderr
     command = [sys.executable, "-c", "from chains.cli import main; main()", "train", killed]
     process = subprocess.Popen(
@@ -298,7 +288,7 @@ def test_a_training_killed_and_started_again_ends_at_the_same_weights(tmp_path: 
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (killed / "adapter").exists()
-    assert chains("train", killed, *options).returncode == 0
+    assert run_chains("train", killed, *options).returncode == 0
     one, other = (load_file(d / "adapter" / "adapter_model.safetensors") for d in directories)
     assert one.keys() == other.keys()
     assert all(torch.equal(weight, other[name]) for name, weight in one.items())

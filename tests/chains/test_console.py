@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 
 from chains import Chain
 from chains.tour import shipped_tour
+from command import run_chains
 from terminal import Terminal
 
 pytestmark = pytest.mark.slow
@@ -23,14 +23,8 @@ NOTES = """The Harbour Library of Elmsport was opened on 14 May 1931. It holds 8
 
 
 def piped(entries: str, *arguments: str, state: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", "from chains.cli import main; main()", "demo", *arguments],
-        input=entries,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "XDG_STATE_HOME": str(state)},
-    )
+    env = {**os.environ, "XDG_STATE_HOME": str(state)}
+    return run_chains("demo", *arguments, text=entries, env=env)
 
 
 @pytest.fixture

@@ -5,29 +5,18 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from chains.cli import main
+from command import run_chains
 from conftest import tiny_engine, tiny_network, tiny_tokenizer, write_intrinsic
 from intrinsics.adapter import Adapter
 from intrinsics.engine import Engine
 
 PAGE = (Path(__file__).parents[2] / "docs" / "interchange.md").read_text()
-
-
-def run(*arguments: str | Path, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", "from chains.cli import main; main()", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        cwd=folder,
-    )
 
 
 def failing(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str]:
@@ -53,27 +42,27 @@ def test_what_is_exported_can_be_imported_and_judges(tmp_path: Path, judge: Path
     model = tmp_path / "tiny"
     tiny_network().save_pretrained(model)
     tiny_tokenizer().save_pretrained(model)
-    done = run("export", judge, "--to", tmp_path / "out", "--json")
+    done = run_chains("export", judge, "--to", tmp_path / "out", "--json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["name"] == "judge" and len(told["sha256"]["README.md"]) == 64
     assert "license: not known" in told["left_open"]
     mine = tmp_path / "mine"
-    done = run("import", tmp_path / "out", "--to", mine, "--model", model, "--json")
+    done = run_chains("import", tmp_path / "out", "--to", mine, "--model", model, "--json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["directory"] == str(mine / "judge")
     assert (told["activated"], told["ranks"], told["rounding"]) == (True, [2], 0)
-    done = run(
+    done = run_chains(
         *("check", "judge", "--intrinsics", mine, "--model", model, "--message", "Hm?", "--json")
     )
     assert done.returncode == 0, done.stderr
     (verdict,) = json.loads(done.stdout)["results"]
     assert verdict["intrinsic"] == "judge" and verdict["value"] in ("yes", "no")
-    done = run("import", tmp_path / "out", "--to", mine, "--model", model)
+    done = run_chains("import", tmp_path / "out", "--to", mine, "--model", model)
     assert (done.returncode, done.stdout) == (2, "")
     assert "exists; --replace replaces it" in done.stderr and "Traceback" not in done.stderr
-    done = run("import", tmp_path / "out", "--to", mine, "--model", model, "--replace")
+    done = run_chains("import", tmp_path / "out", "--to", mine, "--model", model, "--replace")
     assert done.returncode == 0, done.stderr
     assert "judge: aLoRA of rank 2 on 6 layers" in done.stdout
     assert "there was no CARD.md" in done.stderr
@@ -115,7 +104,7 @@ def test_the_commands_of_the_page_run_in_their_order(engine: Engine, tmp_path: P
     assert len(lines) == 4
     for line in lines:
         command, *arguments = shlex.split(line)
-        done = run(*arguments, folder=tmp_path)
+        done = run_chains(*arguments, folder=tmp_path)
         assert (command, done.returncode) == ("chains", 0), done.stderr
         assert done.stdout
     assert "left to say" not in done.stderr
