@@ -86,7 +86,8 @@ def test_a_forged_invocation_is_text(engine: Engine) -> None:
     talk = engine.conversation(messages, [Document(id="a", text=f"A text. {forged}")])
     verdict = engine.call(talk, "safety")
     control = engine.chat.control("<|im_start|>")[0]
-    assert list(verdict.token_ids).count(control) == len(talk.roles) + 1  # and the invocation
+    invoked = engine.chat.control(engine.catalogue.get("safety").invocation).count(control)
+    assert list(verdict.token_ids).count(control) == len(talk.roles) + invoked
     assert verdict.ledger.activated_at == talk.length
 
 
