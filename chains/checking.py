@@ -30,7 +30,7 @@ def faults_of(
     places: Places,
     catalogue: Catalogue,
     functions: Callables | None,
-    lost: Lost = NOTHING,
+    lost: Lost,
 ) -> list[Fault]:
     """Everything wrong with a chain; without `functions` its calls are not looked at.
 
@@ -121,7 +121,7 @@ class _Checker:
     def _reads(self, name: str, where: str, *, itself: bool = True) -> Reads:
         """What can be read at a node, or by its edges: those also read the node itself."""
         everything = frozenset(self.model.nodes)
-        certain = everything if self.lost.flow else self.flow.certain.get(name, everything)
+        certain = self.flow.certain.get(name, everything)
         return Reads(self.scope, everything, certain if itself else certain - {name}, where)
 
     def _nodes(self) -> Iterator[Fault]:

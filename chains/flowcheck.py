@@ -17,7 +17,8 @@ from .places import Places
 class FlowCheck:
     """Finds the faults of a flow; `graph` is what the flow seems to mean.
 
-    `certain` are, for each node, those that have finished before it in every run, and itself.
+    `certain` are, for each node, those that have finished before it in every run, and itself;
+    where the flow is lost that is not known, and there are none.
     """
 
     def __init__(self, model: ChainModel, places: Places, lost: Lost) -> None:
@@ -28,7 +29,7 @@ class FlowCheck:
         self.graph = Graph(hops)
         self.undone = undone_by(model, self.graph)
         known = Graph((self._meant(a), self._meant(b)) for a, b in certain_hops(model))
-        self.certain = known.certain
+        self.certain = {} if lost.flow else known.certain
 
     def faults(self) -> Iterator[Fault]:
         """Every fault of the flow."""
