@@ -14,13 +14,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 ROOT = Path(__file__).resolve().parent.parent
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 READ = ("examples", "scripts")  # what the commands read of the repository
+Execute: TypeAlias = Callable[[str, Path], subprocess.CompletedProcess[str]]
 
 
 @dataclass(frozen=True)
@@ -61,14 +63,14 @@ def execute(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def run(lines: Sequence[str], folder: Path) -> Iterator[tuple[Step, str]]:
-    """Run the commands one after another; what each took and what it printed.
+def run(lines: Sequence[str], folder: Path, one: Execute = execute) -> Iterator[tuple[Step, str]]:
+    """Run the commands one after another by `one`; what each took and what it printed.
 
     Raises: RuntimeError: a command failed; with what it printed.
     """
     for line in lines:
         started = time.perf_counter()
-        done = execute(line, folder)
+        done = one(line, folder)
         if done.returncode:
             raise RuntimeError(f"{line}\nended with {done.returncode}:\n{done.stdout}")
         yield Step(line, time.perf_counter() - started), done.stdout
