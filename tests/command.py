@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import runpy
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +36,22 @@ def run_script(path: Path) -> subprocess.CompletedProcess[str]:
     """Run a Python file as a program, without arguments and input."""
     call = partial(runpy.run_path, str(path), run_name="__main__")
     return _forked(call, [str(path)], "", Path.cwd(), os.environ)
+
+
+def run_shell(
+    lines: str, folder: Path, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run lines of a page in bash, where `chains` is the command of this checkout."""
+    call = f'{shlex.quote(sys.executable)} -c "from chains.cli import main; main()"'
+    whole = f'set -eo pipefail; chains() {{ {call} "$@"; }}\n{lines}'
+    return subprocess.run(
+        ["bash", "-c", whole],
+        cwd=folder,
+        env=env,
+        timeout=TIMEOUT_SECONDS,
+        capture_output=True,
+        text=True,
+    )
 
 
 def _main() -> None:

@@ -7,8 +7,6 @@ import json
 import re
 import runpy
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,7 @@ from chains.errors import ChainDefinitionError
 from chains.inputs import RunInput
 from chains.loader import read
 from chains.testing import Script
-from command import run_chains, run_script
+from command import run_chains, run_script, run_shell
 from intrinsics.catalogue import Catalogue
 from intrinsics.engine import Engine
 from intrinsics.messages import Message
@@ -118,14 +116,7 @@ def careful(tmp_path: Path) -> Path:
 
 def shell(command: str, folder: Path) -> str:
     """What a command of the README prints, with `chains` from this checkout."""
-    call = f'{shlex.quote(sys.executable)} -c "from chains.cli import main; main()"'
-    done = subprocess.run(
-        ["bash", "-c", f'chains() {{ {call} "$@"; }}\n{command}'],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        cwd=folder,
-    )
+    done = run_shell(command, folder)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from opentelemetry.sdk.trace import export
 from opentelemetry.util._once import Once
 
 from chains import Chain
+from command import run_shell
 from intrinsics.engine import Engine
 from traced import YAML, chain_of, traced_engine
 
@@ -51,16 +51,9 @@ def test_the_python_runs(
     assert '"name": "invoke_workflow traced"' in capsys.readouterr().out
 
 
-def commands(folder: Path, block: str) -> subprocess.CompletedProcess[str]:
-    chains = f'chains() {{ "{sys.executable}" -c "from chains.cli import main; main()" "$@"; }}\n'
-    return subprocess.run(
-        ["bash", "-ec", chains + block], cwd=folder, capture_output=True, text=True, timeout=300
-    )
-
-
 def test_the_commands_without_a_model_run(tmp_path: Path) -> None:
     draw, _, schema = blocks("sh")
-    done = commands(tmp_path, draw + schema)
+    done = run_shell(draw + schema, tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout == blocks("text")[0]
     assert "properties" in json.loads((tmp_path / "chain.schema.json").read_text())
@@ -68,6 +61,6 @@ def test_the_commands_without_a_model_run(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_commands_with_a_model_run(tmp_path: Path) -> None:
-    done = commands(tmp_path, blocks("sh")[1])
+    done = run_shell(blocks("sh")[1], tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Paris" in (tmp_path / "run.html").read_text()
