@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from .recorder import Recorder
     from .testing import Script
 
-Answer: TypeAlias = Callable[[str], Awaitable[str]]
+# Puts a question to a human; None: nobody answers now, and the run waits.
+Answer: TypeAlias = Callable[[str], Awaitable[str | None]]
 
 
 @dataclass(frozen=True, slots=True)

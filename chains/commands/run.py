@@ -150,7 +150,7 @@ def play(
         told = {} if recorder is None else {"run_id": recorder.run_id}
         result = asyncio.run(
             run_chain(
-                *(chain, engine, request, None, _answer_in_json()),
+                *(chain, engine, request, None, _answer_in_json(recorder is not None)),
                 alone=True,
                 recorder=recorder,
                 source=source,
@@ -160,7 +160,7 @@ def play(
         return
     from ..runner import Run  # as above
 
-    answer = _answer_in_json() if as_events else _answer()
+    answer = (_answer_in_json if as_events else _answer)(recorder is not None)
     one = Run(chain, engine, request, None, answer, recorder=recorder, source=source)
     if as_events:
         asyncio.run(_print_events(one.events()))
@@ -194,27 +194,30 @@ async def _print_events(events: AsyncGenerator[Event, None]) -> None:
             sys.stdout.flush()
 
 
-def _answer() -> Answer | None:
-    """Asks whoever sits at the terminal; the question is on the screen already."""
+def _answer(recorded: bool) -> Answer | None:
+    """Asks whoever sits at the terminal; the question is on the screen already.
+
+    To an empty line a recorded run waits.
+    """
     if not sys.stdin.isatty():
         return None
 
-    async def answer(question: str) -> str:
+    async def answer(question: str) -> str | None:
         line: str = await asyncio.to_thread(sys.stdin.readline)
-        if not line.strip():
+        if not line.strip() and not recorded:
             raise ChainRunError(f"its question was not answered: {question}")
-        return line.strip()
+        return line.strip() or None
 
     return answer
 
 
-def _answer_in_json() -> Answer | None:
+def _answer_in_json(recorded: bool) -> Answer | None:
     """The same, where stdout is for the result alone."""
-    answer = _answer()
+    answer = _answer(recorded)
     if answer is None:
         return None
 
-    async def shown(question: str) -> str:
+    async def shown(question: str) -> str | None:
         errors.print(question, markup=False)
         return await answer(question)
 

@@ -13,7 +13,7 @@ from .step import Outcome, Step
 async def ask(step: Step, node: Ask) -> AsyncGenerator[ev.Event, None]:
     """Wait for the answer. Changes: the conversation.
 
-    Raises: ChainRunError: nobody is there; RunWaits: the run is recorded, and goes on later.
+    Raises: ChainRunError: nobody is there; RunWaits: the answer comes later, to a recorded run.
     """
     question, run = step.render(node.question), step.frame.run
     recorder = run.recorder
@@ -30,6 +30,8 @@ async def ask(step: Step, node: Ask) -> AsyncGenerator[ev.Event, None]:
         if run.answer is None:
             raise RunWaits(step.name, question)
         answer = await run.answer(question)
+        if answer is None:
+            raise RunWaits(step.name, question)
         if recorder is not None:  # of two answers the first counts
             answer = recorder.answer(step, answer) or answer
     step.talk.add("assistant", question)

@@ -98,13 +98,14 @@ class _Writing:
 
     async def _answer(self, guard: Guard, question: str) -> str:
         run = self.step.frame.run
-        if run.answer is None:
+        answer = None if run.answer is None else await run.answer(question)
+        if answer is None:
             raise ChainRunError(
                 f"the guard {guard.check} asks a human, and nobody is there; run it in "
                 f"`chains demo`, or pass `answer`",
                 self.step.name,
             )
-        return await run.answer(question)
+        return answer
 
     def _roll_back(self) -> ev.RolledBack:
         dropped = self.talk.mark - self.mark

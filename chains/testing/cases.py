@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -27,6 +27,7 @@ from ..errors import ChainDefinitionError, ChainError, InputError, ScriptError
 from ..expression import evaluate, substituted
 from ..inputs import RunInput
 from ..parsing import ExpressionFault, parse
+from ..runner import Answer
 from .recorded import Recorded, record
 from .script import Script
 
@@ -68,13 +69,16 @@ class Given(_Part):
 
 
 class Expect(_Part):
-    """What should come of it; `holds` are conditions as in a chain, read at the end."""
+    """What should come of it; `holds` are conditions as in a chain, read at the end.
+
+    "waiting": it comes to an ask for which no answer is left; its output is the question.
+    """
 
     path: tuple[str, ...] | None = None
     output: str | None = None
     contains: tuple[str, ...] | str = ()
     holds: tuple[str, ...] | str = ()
-    status: str | None = None
+    status: Literal["finished", "stopped", "waiting"] | None = None
     fails: str | None = None
 
 
@@ -164,7 +168,7 @@ class Cases:
         try:
             script = self._script(case.given)
             given = case.given.input(where)
-            answer = _answers(case.given.answers)
+            answer = _answers(case.given.answers, waits=case.expect.status == "waiting")
             run = asyncio.run(record(self.chain, script or engine, given, answer, seen))
             faults = [*_unmet(case.expect, run)]
             if script is not None and run.failure is None:
@@ -202,14 +206,16 @@ def _several(given: tuple[str, ...] | str) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else given
 
 
-def _answers(given: Sequence[str]) -> Any:
-    """Serves ask nodes with answers that were written down."""
+def _answers(given: Sequence[str], *, waits: bool) -> Answer:
+    """Serves ask nodes with answers that were written down; `waits`: then nobody is there."""
     left = list(given)
 
-    async def answer(question: str) -> str:
-        if not left:
-            raise ScriptError(f"no answer is left to the question {question!r}")
-        return left.pop(0)
+    async def answer(question: str) -> str | None:
+        if left:
+            return left.pop(0)
+        if waits:
+            return None
+        raise ScriptError(f"no answer is left to the question {question!r}")
 
     return answer
 

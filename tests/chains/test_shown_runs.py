@@ -6,6 +6,7 @@ import io
 import json
 import re
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +60,22 @@ def shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[str, str
     return found.out, found.err
 
 
+class Seat(io.StringIO):
+    """Somebody at a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("stdin", [io.StringIO(), Seat("\n")], ids=["nobody", "an empty line"])
 def test_a_waiting_run_tells_the_command_that_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    stdin: io.StringIO,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdin", stdin)
     Path("banks.yaml").write_text(BANKS)
     out, err = shown(capsys, "run", "banks.yaml", "--record", "my runs.db")
     assert "? Which bank?" in out
