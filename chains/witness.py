@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from intrinsics.engine import Engine
 from intrinsics.fanout import FanOut
-from intrinsics.job import Steps
 
 
 class Witness(Engine):
@@ -14,7 +13,6 @@ class Witness(Engine):
         vars(self).update(vars(engine))  # model, adapters and queue are shared, not copied
         self.found: list[FanOut] = []
 
-    def _proved(self, steps: Steps[FanOut]) -> Steps[FanOut]:
-        found = yield from super()._proved(steps)
+    def judged(self, found: FanOut) -> None:
+        """Keep it."""
         self.found.append(found)
-        return found

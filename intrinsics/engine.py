@@ -317,12 +317,16 @@ class Engine:
         with self.model.lock:
             self._retention.release()
 
+    def judged(self, found: FanOut) -> None:
+        """Called with what a fan-out found, on the engine's thread: for a subclass that listens."""
+
     def _proved(self, steps: Steps[FanOut]) -> Steps[FanOut]:
         found = yield from steps
         for verdict in found.verdicts if self._prover else ():
             assert self._prover is not None
             if verdict.asked:
                 self._prover.check_verdict(verdict)
+        self.judged(found)
         return found
 
     def _start(self, steps: Steps[T], timeout: float | None) -> Job[T]:
