@@ -38,20 +38,17 @@ def run_script(path: Path) -> subprocess.CompletedProcess[str]:
     return _forked(call, [str(path)], "", Path.cwd(), os.environ)
 
 
-def run_shell(
-    lines: str, folder: Path, env: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Run lines of a page in bash, where `chains` is the command of this checkout."""
-    call = f'{shlex.quote(sys.executable)} -c "from chains.cli import main; main()"'
-    whole = f'set -eo pipefail; chains() {{ {call} "$@"; }}\n{lines}'
-    return subprocess.run(
-        ["bash", "-c", whole],
-        cwd=folder,
-        env=env,
-        timeout=TIMEOUT_SECONDS,
-        capture_output=True,
-        text=True,
-    )
+def run_line(line: str, folder: Path) -> str:
+    """What a line of a page prints, which calls the command and may end with `> FILE`."""
+    call, _, file = line.strip().partition(" > ")
+    name, *arguments = shlex.split(call)
+    assert name == "chains", line
+    done = run_chains(*arguments, folder=folder)
+    assert done.returncode == 0, done.stderr
+    if not file:
+        return done.stdout
+    (folder / file).write_text(done.stdout)
+    return ""
 
 
 def _main() -> None:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 import runpy
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from chains.errors import ChainDefinitionError
 from chains.inputs import RunInput
 from chains.loader import read
 from chains.testing import Script
-from command import run_chains, run_script, run_shell
+from command import run_line, run_script
 from intrinsics.catalogue import Catalogue
 from intrinsics.engine import Engine
 from intrinsics.messages import Message
@@ -99,10 +98,7 @@ def test_the_pieces_of_python_in_the_readme_run(
 @pytest.mark.parametrize("line", commands())
 def test_a_command_of_the_readme_runs(line: str, tmp_path: Path) -> None:
     (tmp_path / "page.md").write_text("The Harbour Library opened in 1931 and holds 84,000 books.")
-    _, *arguments = shlex.split(line)
-    done = run_chains(*arguments, folder=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout
+    assert run_line(line, tmp_path)
 
 
 @pytest.fixture
@@ -114,17 +110,10 @@ def careful(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def shell(command: str, folder: Path) -> str:
-    """What a command of the README prints, with `chains` from this checkout."""
-    done = run_shell(command, folder)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def test_the_cases_of_the_readme_pass(careful: Path) -> None:
     [session] = blocks("console")
     _, printed = session.split("$ chains run")[0].split("\n", 1)
-    assert shell("chains test careful.yaml", careful) == printed
+    assert run_line("chains test careful.yaml", careful) == printed
 
 
 NOTES = {"returns.md": "Any item can be returned within 30 days.", "time.md": "We open at nine."}
@@ -167,7 +156,7 @@ def test_the_session_of_the_readme_runs(careful: Path) -> None:
     [session] = blocks("console")
     for line in session.splitlines():
         if line.startswith("$ "):
-            shell(line.removeprefix("$ "), careful)
+            run_line(line.removeprefix("$ "), careful)
     assert "<svg" in (careful / "run.html").read_text()
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,6 @@ import tiny_console
 from chains.chain import Chain
 from chains.console import Session, Settings
 from chains.loader import read
-from command import run_shell
 from picture import scenes
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -43,7 +44,13 @@ def test_the_chain_of_the_page_is_valid() -> None:
 @pytest.mark.slow
 def test_the_line_for_the_shell_runs(tmp_path: Path) -> None:
     [line] = re.findall(r"```sh\n(.*?)\n```", PAGE, re.DOTALL)
-    env = {"XDG_STATE_HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "HOME": str(Path.home())}
-    done = run_shell(line, tmp_path, env)
+    own = f'{sys.executable} -c "from chains.cli import main; main()"'
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {line.replace('chains', own)}"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={"XDG_STATE_HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "HOME": str(Path.home())},
+    )
     assert done.returncode == 0, done.stderr
     assert "acted on the last" in done.stdout and "the same verdicts" in done.stdout
