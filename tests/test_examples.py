@@ -22,6 +22,7 @@ from intrinsics.messages import Document, Message
 EXAMPLES = Path(__file__).parent.parent / "examples"
 INDEX = (EXAMPLES / "README.md").read_text()
 WRITTEN = ["best_of_n", "clarify", "guarded_chat", "rag", "screening"]
+CALLED = {"rag": "grounded", "screening": "screening"}  # modules of functions
 GIVEN = {
     "best_of_n": RunInput(messages=(Message(role="user", content="Who wrote Hamlet?"),)),
     "clarify": RunInput(
@@ -48,7 +49,7 @@ def at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
 
 def functions(name: str) -> list[Any]:
-    return functions_of([name]) if name == "screening" else []
+    return functions_of([CALLED[name]]) if name in CALLED else []
 
 
 def agent(at: Any) -> Any:
@@ -84,6 +85,25 @@ def test_the_index_names_and_shows_every_example() -> None:
             assert f"]({path.name})" in INDEX
     for name in (*WRITTEN, "agent"):
         assert f"]({name}/{name}.svg)" in INDEX
+
+
+@pytest.mark.parametrize(
+    ("reply", "unfounded"),
+    [
+        ("It has 120 seats.", ""),
+        ("There are 120. Seats are free until 9.", "9"),
+        ("Elmsport opened it in 1,931.", ""),
+        ("It was opened by Ada Lovelace in 1932.", "1932, Ada, Lovelace"),
+        ("", ""),
+    ],
+)
+def test_names_and_numbers_that_the_notes_lack_are_found(
+    reply: str, unfounded: str, at: Any
+) -> None:
+    at("rag")
+    notes = [Document(id="a", text="Elmsport's library has 120 seats. It was opened in 1931.")]
+    found = importlib.import_module("grounded").unfounded(reply, "Who opened it?", notes)
+    assert found == unfounded
 
 
 QUESTION = RunInput(inputs={"question": "Is there a rope?"})
