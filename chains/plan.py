@@ -19,7 +19,8 @@ from .files import Files
 from .functions import Callables, models_taken, return_type
 from .fuse import fused_with
 from .graph import Graph, undone_by
-from .model import START, ChainModel, Edge, ErrorKind
+from .limits import is_limited
+from .model import START, ChainModel, Edge, ErrorKind, Function, Node, Say
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,21 @@ class Plan:
     def needs_model(self) -> bool:
         """Whether a run calls the model."""
         return self.model.needs_model()
+
+    @cached_property
+    def waits(self) -> bool:
+        """Whether a run may have to wait for something, and so needs an event loop."""
+        budget = self.model.budget
+        if budget is not None and budget.seconds is not None:
+            return True
+        return any(self._may_wait(node) for node in self.model.nodes.values())
+
+    def _may_wait(self, node: Node) -> bool:
+        if node.retry is not None or is_limited(node) or not isinstance(node, Say | Function):
+            return True
+        return isinstance(node, Function) and inspect.iscoroutinefunction(
+            self._functions.get(node.call)
+        )
 
     @cached_property
     def fused(self) -> dict[str, tuple[str, ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextvars import ContextVar
 
 import pytest
 
@@ -261,3 +262,44 @@ def test_a_wrong_error_edge_is_told(change: tuple[str, str], message: str) -> No
     with pytest.raises(ChainDefinitionError) as caught:
         chain_of(ONE.replace(*change, 1), f=f)
     assert message in str(caught.value)
+
+
+SEEN: ContextVar[str] = ContextVar("seen", default="nothing")
+WAITS = [
+    "{say: Hi.}",
+    "{function: {call: 'm:quick'}, retry: 1}",
+    "{function: {call: 'm:quick'}, timeout: 9}",
+    "{function: {call: 'm:slow'}}",
+    "{parallel: {branches: {a: {say: Hi.}, b: {function: {call: 'm:quick'}}}}}",
+]
+
+
+@pytest.mark.parametrize("node", WAITS)
+def test_a_chain_that_has_nothing_to_wait_for_runs_without_an_event_loop(node: str) -> None:
+    loops: list[bool] = []
+
+    def look() -> int:
+        try:
+            loops.append(asyncio.get_running_loop().is_running())
+        except RuntimeError:
+            loops.append(False)
+        SEEN.set("changed")
+        return len(loops)
+
+    def quick() -> int:
+        return 1
+
+    async def slow() -> int:
+        await asyncio.sleep(0)
+        return 1
+
+    chain = chain_of(
+        f"chain: a\nnodes: {{look: {{function: {{call: 'm:look'}}}}, then: {node}}}\n"
+        "flow: [start -> look, look -> then, then -> end]\n",
+        look=look,
+        quick=quick,
+        slow=slow,
+    )
+    assert [one.name for one in chain.run(None, HELLO).nodes] == ["look", "then"]
+    assert loops == [node != WAITS[0]]
+    assert SEEN.get() == "nothing", "what a node changes is the run's own, as in a task"
