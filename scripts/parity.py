@@ -52,7 +52,7 @@ def main() -> None:
     given = arguments()
     engine, log = Engine.load(folders=given.intrinsics), Log()
     found: dict[str, Any] = json.loads(given.out.read_text()) if given.out.exists() else {}
-    for name in given.names or [one for one in engine.catalogue.names() if _has_data(given, one)]:
+    for name in given.names or _classifiers(engine, given.data):
         definition = engine.catalogue.get(name)
         task = read_task(given.data / name, definition, given.examples, given.dev_examples)
         judged = judge_all(engine, load_network, task, given, log)
@@ -190,9 +190,14 @@ def _content(directory: Path) -> str:
     return digest.hexdigest()
 
 
-def _has_data(given: argparse.Namespace, name: str) -> bool:
-    found: bool = (given.data / name / "train.jsonl").is_file()
-    return found
+def _classifiers(engine: Engine, data: Path) -> list[str]:
+    """Those that answer with labels and have data; texts are scored by `chains eval`."""
+    catalogue = engine.catalogue
+    return [
+        name
+        for name in catalogue.names()
+        if catalogue.get(name).output.labels and (data / name / "train.jsonl").is_file()
+    ]
 
 
 def arguments(line: Sequence[str] | None = None) -> argparse.Namespace:

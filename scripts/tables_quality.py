@@ -36,6 +36,8 @@ JUDGES = {
     "alora": "**aLoRA, same rows**",
     "shipped": "**shipped aLoRA**",
 }
+WRITERS = ("query_rewrite",)  # intrinsics that write, each with what `chains eval` found on test
+TEXT_METRICS = ("exact_match", "token_f1", "rouge_l")
 LACKING = "Not measured yet."
 POINT = 0.01  # the aim: no more than this below the LoRA's accuracy
 
@@ -135,6 +137,24 @@ def card(told: Told) -> str:
     return "\n".join(lines)
 
 
+def written(told: Told) -> str:
+    """What an intrinsic writes on test, beside the last message as it is and the base model."""
+    lines = [_cells("test rows", "", "exact match", "token F1", "ROUGE-L"), _rule(5)]
+    judged = {
+        "**shipped aLoRA**": told,
+        "last message, unchanged": told["baseline_unchanged"],
+        JUDGES["prompted"]: told["baseline_prompted"],
+    }
+    for words, one in judged.items():
+        scores = [_interval(one, metric) for metric in TEXT_METRICS]
+        lines.append(_cells(str(told["n"]), words, *scores))
+    lines += ["", _cells("source of the rows", "n", "exact match", "token F1", "ROUGE-L"), _rule(5)]
+    for source, one in told["by_source"].items():
+        scores = [_number(one[metric]) for metric in TEXT_METRICS]
+        lines.append(_cells(source, str(int(one["n"])), *scores))
+    return "\n".join(lines)
+
+
 def ablations(found: Told) -> str:
     """Every variant on dev."""
     head = ("intrinsic", "choice", "variant", "n", "accuracy", "AUROC")
@@ -153,6 +173,7 @@ TABLES: Mapping[str, tuple[str, Callable[[Told], str]]] = {
     "chosen": ("parity", chosen),
     "sources": ("parity", sources),
     "false_alarms": ("parity", false_alarms),
+    "query_rewrite": ("query_rewrite", written),
     "ablations": ("ablations", ablations),
 }
 
@@ -163,7 +184,7 @@ def filled(page: str, results: Path) -> str:
     def fill(place: re.Match[str]) -> str:
         file, draw = TABLES[place[2]]
         path = results / f"{file}.json"
-        table = draw(json.loads(path.read_text())) if path.is_file() else LACKING
+        table = draw(_read(path)) if path.is_file() else LACKING
         return f"{place[1]}{table}\n{place[3]}"
 
     return PLACE.sub(fill, page)
@@ -171,7 +192,21 @@ def filled(page: str, results: Path) -> str:
 
 def filled_card(text: str, told: Told) -> str:
     """A card with its table in its place."""
-    return PLACE.sub(lambda place: f"{place[1]}{card(told)}\n{place[3]}", text)
+    table = card(told) if "judges" in told else written(told)
+    return PLACE.sub(lambda place: f"{place[1]}{table}\n{place[3]}", text)
+
+
+def measured(name: str) -> Told:
+    """What is kept of an intrinsic's quality."""
+    if name in WRITERS:
+        return _read(RESULTS / f"{name}.json")
+    found: Told = _read(RESULTS / "parity.json")[name]
+    return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
 
 
 def _splits(found: Told) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -212,12 +247,13 @@ def _rule(columns: int) -> str:
 def main() -> None:
     """Write the page, the cards and the figures."""
     PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), RESULTS), encoding="utf-8")
-    found = json.loads((RESULTS / "parity.json").read_text())
-    for name in (name for name, told in found.items() if told["curves"]):
+    found = _read(RESULTS / "parity.json")
+    for name in (*WRITERS, *(name for name, told in found.items() if told["curves"])):
         path = LIBRARY / name / "CARD.md"
-        path.write_text(filled_card(path.read_text(encoding="utf-8"), found[name]), "utf-8")
-        if "abstaining" in found[name]["curves"]:
-            risk(name, found[name], RISK)
+        path.write_text(filled_card(path.read_text(encoding="utf-8"), measured(name)), "utf-8")
+    for name, told in found.items():
+        if "abstaining" in told["curves"]:
+            risk(name, told, RISK)
     reliability(found, RELIABILITY)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from typing import Any
 
 import pytest
@@ -118,6 +119,25 @@ def test_safety_on_plain_cases(engine: Engine, text: str, value: str) -> None:
 def test_answerability_on_plain_cases(engine: Engine, text: str, value: str) -> None:
     talk = engine.conversation([Message(role="user", content=text)], [LIBRARY])
     assert engine.call(talk, "answerability").value == value
+
+
+@pytest.mark.parametrize(
+    ("talk", "about"),
+    [
+        (
+            ("Who wrote Hamlet?", "It was written by William Shakespeare.", "When was he born?"),
+            "Sh",
+        ),
+        (("What is the capital of France?", "Paris.", "How many people live there?"), "Paris"),
+        (("How do I bake bread?",), "How do I bake bread?"),
+    ],
+)
+def test_a_query_is_written_from_the_conversation(
+    engine: Engine, talk: tuple[str, ...], about: str
+) -> None:
+    speakers = zip(cycle(["user", "assistant"]), talk, strict=False)
+    said = [Message.model_validate({"role": role, "content": text}) for role, text in speakers]
+    assert about in str(engine.call(engine.conversation(said), "query_rewrite").value)
 
 
 def test_certainty_tells_a_known_answer_from_a_wrong_one(engine: Engine) -> None:
