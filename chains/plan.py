@@ -133,11 +133,11 @@ class Plan:
         return any(self._may_wait(node) for node in self.model.nodes.values())
 
     def _may_wait(self, node: Node) -> bool:
-        if node.retry is not None or is_limited(node) or not isinstance(node, Say | Function):
-            return True
-        return isinstance(node, Function) and inspect.iscoroutinefunction(
-            self._functions.get(node.call)
-        )
+        if isinstance(node, Function):
+            waits = inspect.iscoroutinefunction(self._functions.get(node.call))
+        else:
+            waits = not isinstance(node, Say)
+        return waits or node.retry is not None or is_limited(node)
 
     @cached_property
     def fused(self) -> dict[str, tuple[str, ...]]:

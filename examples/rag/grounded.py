@@ -9,9 +9,8 @@ from intrinsics import Document
 
 WORD = re.compile(r"[^\W_]+")
 NUMBER = re.compile(r"\d[\d,.]*\d|\d")
-NAME = re.compile(
-    r"(?<![.!?\"] )(?<!^)\b[A-Z][^\W_]+"
-)  # a word that merely begins a sentence is none
+# A capital letter that merely begins a sentence makes no name.
+NAME = re.compile(r"(?<![.!?\"] )(?<!^)\b[A-Z][^\W_]+")
 
 
 def unfounded(reply: str, question: str, passages: list[Document]) -> str:
