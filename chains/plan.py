@@ -134,7 +134,7 @@ class Plan:
 
     def _may_wait(self, node: Node) -> bool:
         if isinstance(node, Function):
-            waits = inspect.iscoroutinefunction(self._functions.get(node.call))
+            waits = node.call in self._functions and self.call(node.call).is_async
         else:
             waits = not isinstance(node, Say)
         return waits or node.retry is not None or is_limited(node)

@@ -37,7 +37,7 @@ from intrinsics.train_settings import TrainSettings
 from peft_lora import grid, lora
 from questions import asked, questions
 from scores import calibrate, difference, scores
-from task import Found, Log, Task, read_task
+from task import Found, Log, Task, classifiers, read_task
 
 JUDGES = ("majority", "length", "tfidf", "prompted", "lora", "alora", "shipped")
 TRAINED = ("lora", "alora")  # on --examples of the rows; the others learn from all
@@ -52,7 +52,7 @@ def main() -> None:
     given = arguments()
     engine, log = Engine.load(folders=given.intrinsics), Log()
     found: dict[str, Any] = json.loads(given.out.read_text()) if given.out.exists() else {}
-    for name in given.names or _classifiers(engine, given.data):
+    for name in given.names or classifiers(engine.catalogue, given.data, "train"):
         definition = engine.catalogue.get(name)
         task = read_task(given.data / name, definition, given.examples, given.dev_examples)
         judged = judge_all(engine, load_network, task, given, log)
@@ -188,16 +188,6 @@ def _content(directory: Path) -> str:
     for path in sorted(directory.iterdir()):
         digest.update(path.read_bytes())
     return digest.hexdigest()
-
-
-def _classifiers(engine: Engine, data: Path) -> list[str]:
-    """Those that answer with labels and have data; texts are scored by `chains eval`."""
-    catalogue = engine.catalogue
-    return [
-        name
-        for name in catalogue.names()
-        if catalogue.get(name).output.labels and (data / name / "train.jsonl").is_file()
-    ]
 
 
 def arguments(line: Sequence[str] | None = None) -> argparse.Namespace:

@@ -35,6 +35,7 @@ from intrinsics.spec import Definition
 from paraphrase import fits, reworded
 from perturb import Change, Contexts, Pair, perturbations, translated
 from surroundings import asking, distinct_passages, question
+from task import classifiers
 from variety import read
 
 ROWS, SEED = 60, 0
@@ -50,7 +51,7 @@ def main() -> None:
     """Measure, write and show."""
     given = _arguments()
     engine = Engine.load(kv_budget=KV_BUDGET)
-    names = given.names or _classifiers(engine, given.data)
+    names = given.names or classifiers(engine.catalogue, given.data, "dev")
     rows = {name: _rows(engine, given.data, name) for name in names}
     everything = (row for path in sorted(given.data.glob("*/dev.jsonl")) for row in read(path))
     contexts = Contexts(engine.chat, distinct_passages(everything))
@@ -80,15 +81,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=ROWS)
     parser.add_argument("--seed", type=int, default=SEED)
     return parser.parse_args()
-
-
-def _classifiers(engine: Engine, data: Path) -> list[str]:
-    """The intrinsics with development rows whose output is one of several labels."""
-    return [
-        name
-        for name in engine.catalogue.names()
-        if (data / name / "dev.jsonl").is_file() and engine.catalogue.get(name).output.labels
-    ]
 
 
 def _rows(engine: Engine, data: Path, name: str) -> list[Example]:

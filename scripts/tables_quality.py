@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from intrinsics.text_metrics import TEXT_METRICS
 from quality_figures import reliability, risk
 
 Told: TypeAlias = Mapping[str, Any]
@@ -37,7 +38,6 @@ JUDGES = {
     "shipped": "**shipped aLoRA**",
 }
 WRITERS = ("query_rewrite",)  # intrinsics that write, each with what `chains eval` found on test
-TEXT_METRICS = ("exact_match", "token_f1", "rouge_l")
 LACKING = "Not measured yet."
 POINT = 0.01  # the aim: no more than this below the LoRA's accuracy
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from intrinsics.catalogue import Catalogue
 from intrinsics.data import Example, balanced, check_disjoint, check_trainable, read_examples
 from intrinsics.metrics import Floats
 from intrinsics.spec import Definition
@@ -121,6 +122,15 @@ def read_task(folder: Path, definition: Definition, examples: int, dev_examples:
     for rows in tests.values():
         check_disjoint([*everything, *dev], rows)
     return Task(definition, train, dev, tests, everything)
+
+
+def classifiers(catalogue: Catalogue, data: Path, split: str) -> list[str]:
+    """The intrinsics that answer with labels and have DATA/NAME/SPLIT.jsonl."""
+    return [
+        name
+        for name in catalogue.names()
+        if (data / name / f"{split}.jsonl").is_file() and catalogue.get(name).output.labels
+    ]
 
 
 def _digest(text: str, *splits: Sequence[Example]) -> str:

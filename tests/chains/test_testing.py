@@ -243,30 +243,30 @@ def test_one_node_runs_alone() -> None:
 ASKS = "{ask: Which town?}"
 BESIDE = f"{{parallel: {{branches: {{a: {ASKS}, b: {{check: safety}}}}}}}}"
 GUARDED = "{turn: {guards: [{at: input, check: safety, label: unsafe, then: ask, text: So?}]}}"
+SPOKEN = "{message: Hello, turns: Hi., verdicts: {safety: unsafe}}"
 
 
 @pytest.mark.parametrize(
-    ("node", "expected", "fault"),
+    ("node", "given", "expected", "fault"),
     [
-        (ASKS, "status: waiting, path: [who], output: 'Which town?'", None),
-        (ASKS, "path: [who]", "no answer is left to the question 'Which town?'"),
-        ("{say: Hm.}", "status: waiting", "the run finished, not waiting"),
-        (BESIDE, "status: waiting", None),
-        (GUARDED, "status: waiting", "asks a human, and nobody is there"),
+        (ASKS, "{}", "status: waiting, path: [who], output: 'Which town?'", None),
+        (ASKS, "{}", "path: [who]", "no answer is left to the question 'Which town?'"),
+        ("{say: Hm.}", "{}", "status: waiting", "the run finished, not waiting"),
+        (BESIDE, "{message: Hello, verdicts: {safety: unsafe}}", "status: waiting", None),
+        (GUARDED, SPOKEN, "status: waiting", "asks a human, and nobody is there"),
     ],
 )
 def test_a_case_may_expect_a_run_to_wait(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     node: str,
+    given: str,
     expected: str,
     fault: str | None,
 ) -> None:
     (tmp_path / "w.yaml").write_text(
         f"chain: w\nnodes:\n  who: {node}\nflow: [start -> who, who -> end]\n"
     )
-    given = "{message: Hello, verdicts: {safety: unsafe}}" if "safety" in node else "{}"
-    given = given.replace("{", "{turns: Hi., ", 1) if "turn" in node else given
     (tmp_path / "w.test.yaml").write_text(
         f"cases:\n  one:\n    given: {given}\n    expect: {{{expected}}}\n"
     )
