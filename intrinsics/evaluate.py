@@ -15,7 +15,7 @@ from torch import Tensor
 from .data import Example
 from .engine import Engine
 from .judged import Cost, Judged, cost, judge
-from .metrics import METRICS, Predictions, accuracy, intervals
+from .metrics import METRICS, PerfectEce, Predictions, accuracy, intervals, perfect_ece
 from .model import Row
 from .readout import Candidates, Ids
 from .spec import Definition
@@ -25,7 +25,10 @@ Distribution = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Report:
-    """The scores of an intrinsic on one file; an undefined one (a single class) is None."""
+    """The scores of an intrinsic on one file; an undefined one (a single class) is None.
+
+    `ece_if_perfect` is what a perfectly calibrated judge would show on as many rows.
+    """
 
     n: int
     accuracy: float
@@ -33,6 +36,7 @@ class Report:
     f1: float | None
     auroc: float | None
     ece: float
+    ece_if_perfect: PerfectEce
     confidence_intervals: dict[str, tuple[float, float] | None]
     baseline_majority: float
     by_source: dict[str, dict[str, float]]
@@ -134,6 +138,7 @@ def report(
     return Report(
         n=len(examples),
         **scores,
+        ece_if_perfect=perfect_ece(scored),
         confidence_intervals=intervals(scored),
         baseline_majority=most / len(examples),
         by_source=by_source,

@@ -91,6 +91,28 @@ def ece(p: Predictions) -> float:
     return float(np.abs(gaps).sum() / len(p.truth))
 
 
+@dataclass(frozen=True)
+class PerfectEce:
+    """What chance alone gives: the ECE on average, and what it exceeds in one of 40 cases."""
+
+    mean: float
+    at_most: float
+
+
+def perfect_ece(p: Predictions, seed: int = 0) -> PerfectEce:
+    """The ECE that a perfectly calibrated judge with these confidences would show.
+
+    It is not 0: a bin of few rows is off by chance. Each label is drawn to be right with the
+    probability it was given. Source: Broecker and Smith, Weather and Forecasting 22 (2007).
+    """
+    random, place, n = np.random.default_rng(seed), bins(p.confidence), len(p.truth)
+    found = []
+    for _ in range(RESAMPLES):
+        off = p.confidence - (random.random(n) < p.confidence)
+        found.append(np.abs(np.bincount(place, weights=off, minlength=BINS)).sum() / n)
+    return PerfectEce(float(np.mean(found)), float(np.percentile(found, 97.5)))
+
+
 def bins(probability: Floats) -> Ints:
     """Which of `BINS` equal parts of 0 to 1 each probability lies in; 1 is in the last."""
     return np.minimum((probability * BINS).astype(np.int64), BINS - 1)

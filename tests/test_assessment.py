@@ -185,4 +185,5 @@ def test_json_has_the_scores_at_the_top_and_no_other_values_than_json_has(
         assert name in told
     assert told["worst"][0]["example"]["messages"][0]["role"] == "user"
     assert told["against"]["report"]["n"] == len(ROWS)
+    assert 0 < told["ece_if_perfect"]["mean"] <= told["ece_if_perfect"]["at_most"]
     assert sum(map(sum, told["confusion"])) == len(ROWS)

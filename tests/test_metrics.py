@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from intrinsics.metrics import METRICS, Predictions, auroc, ece, intervals
+from intrinsics.metrics import METRICS, Predictions, auroc, ece, intervals, perfect_ece
 
 
 def predictions(truth: list[int], scores: list[float]) -> Predictions:
@@ -50,6 +50,15 @@ def test_ece_of_a_calibrated_and_of_a_boastful_classifier() -> None:
     truth = [1, 1, 1, 0] * 10
     assert ece(predictions(truth, [0.75] * 40)) == pytest.approx(0.0)
     assert ece(predictions(truth, [0.99] * 40)) == pytest.approx(0.24)
+
+
+def test_chance_alone_gives_a_perfect_judge_an_error_that_falls_with_rows() -> None:
+    few, many = (perfect_ece(predictions([1] * n, [0.75] * n)) for n in (40, 4000))
+    assert few.mean == pytest.approx(10 * many.mean, rel=0.1)  # as one over the root of n
+    # one bin of n rows: the mean distance of a share from 0.75, and 2.24 standard deviations of it
+    deviation = (0.75 * 0.25 / 4000) ** 0.5
+    assert many.mean == pytest.approx((2 / np.pi) ** 0.5 * deviation, rel=0.1)
+    assert many.at_most == pytest.approx(2.24 * deviation, rel=0.1)
 
 
 def test_one_class_leaves_the_ranking_undefined() -> None:

@@ -182,6 +182,9 @@ def _scores(told: Mapping[str, Any]) -> Table:
         value = told[name]
         shown = f"undefined ({why})" if value is None else f"{value:.3f}"
         table.add_row(name, shown, _span(interval, ".3f"))
+    chance = told["ece_if_perfect"]
+    perfect = f"up to {chance['at_most']:.3f} by chance on as many rows"
+    table.add_row("ece if perfect", f"{chance['mean']:.3f}", perfect)
     table.add_row("majority", f"{told['baseline_majority']:.3f}", "always the commonest label")
     return table
 
