@@ -7,6 +7,7 @@ one that holds none of its answers: any of another article, any of the same arti
 the same article that shares most of the question's rare words. From DATA/context_relevance
 (PrivacyQA): people judged whether the clause matters for the question; as many relevant as
 irrelevant clauses of each question, so that the question tells nothing. `source` tells which.
+OUT/train.jsonl then varies as `augment.py` tells, but each row keeps its only document.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from collections import defaultdict
 from pathlib import Path
 from random import Random
 
+from augment import augmented
 from passages import mentions, overlap, rarity, shuffled, take, words
+from surroundings import distinct_passages
 from variety import Row, read, with_system, write
 
 COUNTS = {  # pairs of each kind
@@ -108,7 +111,10 @@ def main(source: Path, target: Path) -> None:
     for split in COUNTS:
         people = read(source / "context_relevance" / f"{split}.jsonl")
         squad = read(source / "answerability" / f"{split}.jsonl")
-        write(target / f"{split}.jsonl", build(people, squad, split))
+        rows = build(people, squad, split)
+        if split == "train":
+            rows = augmented(rows, distinct_passages(squad), without=["documents"])
+        write(target / f"{split}.jsonl", rows)
 
 
 if __name__ == "__main__":
