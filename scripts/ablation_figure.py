@@ -28,7 +28,8 @@ def draw(found: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
         row[0].set_ylabel(f"{name}, dev")
         for panel, axis in zip(row, axes, strict=True):
             _panel(panel, axis, [told for told in variants if told["axis"] == axis])
-    panels[0][0].legend(fontsize=7, loc="lower right")
+    marks = panels[0][0].get_legend_handles_labels()
+    figure.legend(*marks, fontsize=7, loc="outside upper right", ncols=2)
     figure.savefig(path, dpi=150)
 
 
