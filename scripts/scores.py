@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,15 @@ import numpy as np
 from intrinsics.calibrate import Rows, fit_temperature
 from intrinsics.calibration import Calibration, likeliest
 from intrinsics.data import Example
-from intrinsics.metrics import METRICS, Floats, Predictions, interval, intervals, resamples
+from intrinsics.metrics import (
+    METRICS,
+    Floats,
+    Predictions,
+    interval,
+    intervals,
+    perfect_ece,
+    resamples,
+)
 from intrinsics.paired import differences
 from intrinsics.readout import calibrated
 from task import Found, Task
@@ -100,6 +109,7 @@ def _scores(p: Predictions) -> dict[str, Any]:
         "n": size,
         "negatives": None if p.positive is None else int((p.truth != p.positive).sum()),
         **{name: metric(p) for name, metric in METRICS.items()},
+        "ece_if_perfect": asdict(perfect_ece(p)),
         "false_positive_rate": false_positive_rate(p),
         "confidence_intervals": ends,
     }

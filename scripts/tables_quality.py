@@ -118,6 +118,19 @@ def false_alarms(found: Told) -> str:
     return "\n".join(lines)
 
 
+def calibration(found: Told) -> str:
+    """The ECE of each shipped intrinsic beside what chance alone gives a perfect one."""
+    head = ("intrinsic, split (n)", "ECE", "a perfect one's, by chance")
+    lines = [_cells(*head), _rule(len(head))]
+    for name, split, splits in _splits(found):
+        if "shipped" in splits:
+            told = splits["shipped"]
+            chance = told["ece_if_perfect"]
+            perfect = f"{chance['mean']:.3f}, at most {chance['at_most']:.3f}"
+            lines.append(_cells(f"{name}, {split} ({told['n']})", _interval(told, "ece"), perfect))
+    return "\n".join(lines)
+
+
 def card(told: Told) -> str:
     """One intrinsic beside what it has to beat on every test split, then itself by source."""
     lines = [_cells("split (n)", "", *TITLES), _rule(7)]
@@ -173,8 +186,10 @@ TABLES: Mapping[str, tuple[str, Callable[[Told], str]]] = {
     "chosen": ("parity", chosen),
     "sources": ("parity", sources),
     "false_alarms": ("parity", false_alarms),
+    "calibration": ("parity", calibration),
     "query_rewrite": ("query_rewrite", written),
     "ablations": ("ablations", ablations),
+    "ablations_hard": ("ablations_hard", ablations),
 }
 
 
