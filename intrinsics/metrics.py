@@ -87,8 +87,12 @@ def ece(p: Predictions) -> float:
 
     Source: arXiv 1706.04599 §2.
     """
-    gaps = np.bincount(bins(p.confidence), weights=p.confidence - p.right, minlength=BINS)
-    return float(np.abs(gaps).sum() / len(p.truth))
+    return _ece(bins(p.confidence), p.confidence - p.right)
+
+
+def _ece(place: Ints, off: Floats) -> float:
+    """The error of rows in these bins. Shapes: place, off (n,), confidence minus rightness."""
+    return float(np.abs(np.bincount(place, weights=off, minlength=BINS)).sum() / len(off))
 
 
 @dataclass(frozen=True)
@@ -106,10 +110,9 @@ def perfect_ece(p: Predictions, seed: int = 0) -> PerfectEce:
     probability it was given. Source: Broecker and Smith, Weather and Forecasting 22 (2007).
     """
     random, place, n = np.random.default_rng(seed), bins(p.confidence), len(p.truth)
-    found = []
-    for _ in range(RESAMPLES):
-        off = p.confidence - (random.random(n) < p.confidence)
-        found.append(np.abs(np.bincount(place, weights=off, minlength=BINS)).sum() / n)
+    found = [
+        _ece(place, p.confidence - (random.random(n) < p.confidence)) for _ in range(RESAMPLES)
+    ]
     return PerfectEce(float(np.mean(found)), float(np.percentile(found, 97.5)))
 
 

@@ -75,7 +75,7 @@ def quality(p: Predictions) -> tuple[float, float]:
 
 def scores(rows: Sequence[Example], p: Predictions) -> dict[str, Any]:
     """All scores of a split and, where its rows come from several, of each source."""
-    told = _scores(p)
+    told = {**_scores(p), "ece_if_perfect": asdict(perfect_ece(p))}
     sources = sorted({row.source for row in rows if row.source})
     if len(sources) > 1:
         told["by_source"] = {}
@@ -109,7 +109,6 @@ def _scores(p: Predictions) -> dict[str, Any]:
         "n": size,
         "negatives": None if p.positive is None else int((p.truth != p.positive).sum()),
         **{name: metric(p) for name, metric in METRICS.items()},
-        "ece_if_perfect": asdict(perfect_ece(p)),
         "false_positive_rate": false_positive_rate(p),
         "confidence_intervals": ends,
     }

@@ -66,14 +66,18 @@ def test_relevance_asks_each_question_with_both_labels(data: Path, tmp_path: Pat
     context_relevance_data.main(data, tmp_path / "out")
     found = check(tmp_path / "out", ("relevant", "irrelevant"))
     assert_disjoint(found, last=False)
-    for split, rows in found.items():
+    sources = ("context_relevance", "answerability")
+    people, squad = (read(data / name / "train.jsonl") for name in sources)
+    plain = context_relevance_data.build(people, squad, "train")
+    for rows in (plain, found["dev"], found["test"]):
         labels: dict[str, Counter[str]] = defaultdict(Counter)
         for row in rows:
-            assert len(row["documents"]) == 1
-            question = row["messages"][-1]["content"] if split != "train" else "varied by augment"
-            labels[question][row["label"]] += 1
+            labels[row["messages"][-1]["content"]][row["label"]] += 1
         assert all(one["relevant"] == one["irrelevant"] for one in labels.values())
-    assert any("-turns" in row["id"] for row in found["train"])
+    assert all(len(row["documents"]) == 1 for rows in found.values() for row in rows)
+    varied = found["train"]
+    assert [row["label"] for row in varied] == [row["label"] for row in plain]
+    assert any("-turns" in row["id"] for row in varied)
 
 
 def test_grounded_and_ungrounded_answers_are_of_one_length(data: Path, tmp_path: Path) -> None:
