@@ -6,7 +6,8 @@ Positive: an answerable question with its own passage. Negative: the same kind o
 another passage of the same article that does not contain any of its answers; such a passage shares
 topic and rare words, so that word overlap tells little. The rows of SQuAD 2.0 whose questions were
 written to look answerable are kept apart in OUT/hard_SPLIT.jsonl, to be reported on their own.
-OUT/train.jsonl then varies as `augment.py` tells.
+OUT/train.jsonl then varies as `augment.py` tells, and so does every row of OUT/both_train.jsonl and
+OUT/both_dev.jsonl, which hold both kinds: what the shipped intrinsic learns from and chooses on.
 """
 
 from __future__ import annotations
@@ -57,16 +58,20 @@ def _contains(text: str, answers: list[str]) -> bool:
 
 
 def main(source: Path, target: Path) -> None:
-    """Write OUT/{train,dev,test}.jsonl and OUT/hard_{train,dev,test}.jsonl."""
+    """Write OUT/{,hard_}{train,dev,test}.jsonl and OUT/both_{train,dev}.jsonl."""
     for split in ("train", "dev", "test"):
         rows = read(source / f"{split}.jsonl")
         built = [with_system(row) for row in build(rows, seed=0)]
-        if split == "train":
-            built = augmented(built, distinct_passages(rows))
+        hard = [with_system(row) for row in rows]
+        if split != "test":
+            again = [{**row, "id": f"{row['id']}-hard"} for row in hard]  # ids are unique in a file
+            varied, others = (augmented(kind, distinct_passages(rows)) for kind in (built, again))
+            write(target / f"both_{split}.jsonl", [*varied, *others])
+            built = varied if split == "train" else built
         write(target / f"{split}.jsonl", built)
-        write(target / f"hard_{split}.jsonl", map(with_system, rows))
+        write(target / f"hard_{split}.jsonl", hard)
         counts = Counter(row["label"] for row in built)
-        print(f"{split}: {dict(counts)}, hard {len(rows)}")
+        print(f"{split}: {dict(counts)}, hard {len(hard)}")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from random import Random
 
 import pytest
 
+import answerability_data
 import context_relevance_data
 import groundedness_data
 import jailbreak_data
@@ -78,6 +79,22 @@ def test_relevance_asks_each_question_with_both_labels(data: Path, tmp_path: Pat
     varied = found["train"]
     assert [row["label"] for row in varied] == [row["label"] for row in plain]
     assert any("-turns" in row["id"] for row in varied)
+
+
+def test_both_kinds_of_unanswerable_questions_are_learnt_together(
+    data: Path, tmp_path: Path
+) -> None:
+    answerability_data.main(data / "answerability", tmp_path / "out")
+    labels = ("answerable", "unanswerable")
+    found = {path.stem: read_examples(path, labels) for path in (tmp_path / "out").iterdir()}
+    assert {example.label for example in found["both_train"]} == set(labels)
+    plain: dict[str, set[str]] = {}
+    for split in ("train", "dev", "test"):
+        parts = (found[split], found[f"hard_{split}"])
+        both = found.get(f"both_{split}", [one for part in parts for one in part])
+        assert [one.label for one in both] == [one.label for part in parts for one in part]
+        plain[split] = {document.id for one in both for document in one.documents}
+    assert sum(map(len, plain.values())) == len(set.union(*plain.values()))
 
 
 def test_grounded_and_ungrounded_answers_are_of_one_length(data: Path, tmp_path: Path) -> None:
