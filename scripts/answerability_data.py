@@ -7,7 +7,7 @@ another passage of the same article that does not contain any of its answers; su
 topic and rare words, so that word overlap tells little. The rows of SQuAD 2.0 whose questions were
 written to look answerable are kept apart in OUT/hard_SPLIT.jsonl, to be reported on their own.
 OUT/train.jsonl then varies as `augment.py` tells, and so does every row of OUT/both_train.jsonl and
-OUT/both_dev.jsonl, which hold both kinds: what the shipped intrinsic learns from and chooses on.
+OUT/both_dev.jsonl, which hold both kinds for an intrinsic that learns them together.
 """
 
 from __future__ import annotations

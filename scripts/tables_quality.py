@@ -188,6 +188,7 @@ TABLES: Mapping[str, tuple[str, Callable[[Told], str]]] = {
     "false_alarms": ("parity", false_alarms),
     "calibration": ("parity", calibration),
     "query_rewrite": ("query_rewrite", written),
+    "parity_hard": ("parity_hard", parity),
     "ablations": ("ablations", ablations),
     "ablations_hard": ("ablations_hard", ablations),
 }
