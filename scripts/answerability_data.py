@@ -6,7 +6,7 @@ Positive: an answerable question with its own passage. Negative: the same kind o
 another passage of the same article that does not contain any of its answers; such a passage shares
 topic and rare words, so that word overlap tells little. The rows of SQuAD 2.0 whose questions were
 written to look answerable are kept apart in OUT/hard_SPLIT.jsonl, to be reported on their own.
-OUT/train.jsonl then varies as `augment.py` tells, and so does every row of OUT/both_train.jsonl and
+OUT/train.jsonl then varies as `augment.py` tells, and so do OUT/both_train.jsonl and
 OUT/both_dev.jsonl, which hold both kinds for an intrinsic that learns them together.
 """
 
