@@ -64,10 +64,12 @@ def main(source: Path, target: Path) -> None:
         built = [with_system(row) for row in build(rows, seed=0)]
         hard = [with_system(row) for row in rows]
         if split != "test":
+            pool = distinct_passages(rows)
+            varied = augmented(built, pool)
             again = [{**row, "id": f"{row['id']}-hard"} for row in hard]  # ids are unique in a file
-            varied, others = (augmented(kind, distinct_passages(rows)) for kind in (built, again))
-            write(target / f"both_{split}.jsonl", [*varied, *others])
-            built = varied if split == "train" else built
+            write(target / f"both_{split}.jsonl", [*varied, *augmented(again, pool)])
+            if split == "train":
+                built = varied
         write(target / f"{split}.jsonl", built)
         write(target / f"hard_{split}.jsonl", hard)
         counts = Counter(row["label"] for row in built)
