@@ -68,8 +68,11 @@ def against_lora(found: Told) -> str:
 
 
 def chosen(found: Told) -> str:
-    """How many runs each judge had on dev, and what it settled on."""
-    head = ("intrinsic", "train, dev rows", "judge", "runs", "chosen on dev")
+    """How many runs each judge had on dev, and what it settled on.
+
+    By rank: balanced accuracy (AUROC) on dev.
+    """
+    head = ("intrinsic", "train, dev rows", "judge", "runs", "chosen on dev", "by rank")
     lines = [_cells(*head), _rule(len(head))]
     for name, told in found.items():
         settings = told["settings"]
@@ -80,7 +83,8 @@ def chosen(found: Told) -> str:
                 hidden = ("runs", "tried", "dev_balanced_accuracy", "dev_auroc")
                 said = [f"{k.replace('_', ' ')} {v}" for k, v in choice.items() if k not in hidden]
                 runs = str(choice.get("runs", ""))
-                lines.append(_cells(name, rows, words, runs, ", ".join(said)))
+                ranks = ", ".join(_rank(one) for one in choice.get("tried", ()))
+                lines.append(_cells(name, rows, words, runs, ", ".join(said), ranks))
     return "\n".join(lines)
 
 
@@ -246,6 +250,10 @@ def _apart(told: Told) -> str:
         return ""
     low, high = told["confidence_interval"]
     return f"{told['difference']:+.3f} ({low:+.3f} to {high:+.3f})"
+
+
+def _rank(one: Told) -> str:
+    return f"{one['rank']}: {_number(one['dev_balanced_accuracy'])} ({_number(one['dev_auroc'])})"
 
 
 def _number(value: float | None) -> str:
