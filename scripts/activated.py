@@ -25,7 +25,7 @@ from intrinsics.prepared import prepare
 from intrinsics.spec import FILE, Definition
 from intrinsics.train_settings import TrainSettings
 from readouts import Prompt, read
-from scores import predictions, quality
+from scores import best_on_dev
 from task import Found, Log, Task
 
 _NAME = "(activated)"  # no definition can have this name
@@ -52,19 +52,15 @@ class Activated:
 
     def trained(self, runs: Sequence[TrainSettings]) -> Found:
         """The best on dev of several trainings on the task's rows. Changes: the folder."""
-        tried = []
+        trials = []
         for settings in runs:
             definition = self._definition(settings)
-            if not (definition.directory / "adapter").is_dir():
+            adapter = definition.directory / "adapter"
+            if not adapter.is_dir():
                 self._train(definition, settings)
-            directory = definition.directory / "adapter"
-            score = quality(predictions(self.task, self.task.dev, self._shares(directory, "dev")))
-            told = {"rank": settings.rank, "learning_rate": settings.learning_rate}
-            told |= {"dev_balanced_accuracy": score[0], "dev_auroc": score[1]}
-            tried.append((score, told, directory))
-        _, chosen, best = max(tried, key=lambda one: one[0])
-        every = [told for _, told, _ in tried]
-        return Found({**chosen, "runs": len(tried), "tried": every}, self._splits(best))
+            trials.append((settings, adapter, self._shares(adapter, "dev")))
+        best, chosen = best_on_dev(self.task, trials)
+        return Found(chosen, self._splits(best))
 
     def shipped(self) -> Found:
         """The adapter of the definition's own directory, with the calibration it ships."""

@@ -69,6 +69,8 @@ def joined(before: Mapping[str, Any] | None, now: dict[str, Any]) -> dict[str, A
     if before is None or any(before["settings"][key] != now["settings"][key] for key in ROWS):
         return now
     old = {part: dict(before[part]) for part in ("judges", "alora_minus", "curves")}
+    for judge in now["judges"]:
+        old["alora_minus"].pop(judge, None)  # it was of the judge as it had been
     if before["settings"]["examples"] != now["settings"]["examples"]:
         old["alora_minus"] = {}
         for judge in TRAINED:

@@ -34,7 +34,7 @@ from intrinsics.readout import Ids
 from intrinsics.train_settings import Progress, TrainSettings
 from intrinsics.train_state import Checkpoint
 from readouts import Prompt, read
-from scores import predictions, quality
+from scores import best_on_dev
 from task import Found, Log, Task
 
 MICRO_TOKENS = 1024  # padded tokens in one forward: about 2.5 GB of activations
@@ -187,19 +187,14 @@ def lora(
     log: Log,
 ) -> Found:
     """The best on dev of several LoRAs. `network` loads the base model, anew for each training."""
-    tried: list[tuple[tuple[float, float], dict[str, Any], Path]] = []
+    trials = []
     for settings in runs:
-        directory = folder / lora_name(engine, task, settings)
-        if not directory.exists():
+        adapter = folder / lora_name(engine, task, settings)
+        if not adapter.exists():
             _train(LoraTraining(engine, network(), task, settings, folder), log)
-        score = quality(predictions(task, task.dev, lora_shares(engine, task, directory, "dev")))
-        told = {"rank": settings.rank, "learning_rate": settings.learning_rate}
-        told |= {"dev_balanced_accuracy": score[0], "dev_auroc": score[1]}
-        tried.append((score, told, directory))
-    _, chosen, best = max(tried, key=lambda one: one[0])
-    shares = {split: lora_shares(engine, task, best, split) for split in task.splits}
-    every = [told for _, told, _ in tried]
-    return Found({**chosen, "runs": len(tried), "tried": every}, shares)
+        trials.append((settings, adapter, lora_shares(engine, task, adapter, "dev")))
+    best, chosen = best_on_dev(task, trials)
+    return Found(chosen, {split: lora_shares(engine, task, best, split) for split in task.splits})
 
 
 def lora_shares(engine: Engine, task: Task, directory: Path, split: str) -> Floats:

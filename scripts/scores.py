@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from intrinsics.metrics import (
 )
 from intrinsics.paired import differences
 from intrinsics.readout import calibrated
+from intrinsics.train_settings import TrainSettings
 from task import Found, Task
 
 
@@ -71,6 +73,23 @@ def predictions(
 def quality(p: Predictions) -> tuple[float, float]:
     """What choices on dev go by: balanced accuracy, and at a tie AUROC."""
     return METRICS["balanced_accuracy"](p) or 0.0, METRICS["auroc"](p) or 0.0
+
+
+def best_on_dev(
+    task: Task, trials: Iterable[tuple[TrainSettings, Path, Floats]]
+) -> tuple[Path, dict[str, Any]]:
+    """The best of trained adapters, and what is told of the choice and of all that were tried.
+
+    A trial is the settings, the adapter and its shares on dev. Shapes: shares (rows, labels).
+    """
+    tried = []
+    for settings, adapter, shares in trials:
+        score = quality(predictions(task, task.dev, shares))
+        told: dict[str, Any] = {"rank": settings.rank, "learning_rate": settings.learning_rate}
+        told |= {"dev_balanced_accuracy": score[0], "dev_auroc": score[1]}
+        tried.append((score, told, adapter))
+    _, chosen, best = max(tried, key=lambda one: one[0])
+    return best, {**chosen, "runs": len(tried), "tried": [told for _, told, _ in tried]}
 
 
 def scores(rows: Sequence[Example], p: Predictions) -> dict[str, Any]:
