@@ -69,12 +69,16 @@ def joined(before: Mapping[str, Any] | None, now: dict[str, Any]) -> dict[str, A
     if before is None or any(before["settings"][key] != now["settings"][key] for key in ROWS):
         return now
     old = {part: dict(before[part]) for part in ("judges", "alora_minus", "curves")}
-    for judge in now["judges"]:
-        old["alora_minus"].pop(judge, None)  # it was of the judge as it had been
+    anew = set(now["judges"])
     if before["settings"]["examples"] != now["settings"]["examples"]:
-        old["alora_minus"] = {}
+        anew |= set(TRAINED)
         for judge in TRAINED:
             old["judges"].pop(judge, None)
+    old["alora_minus"] = {
+        judge: apart
+        for judge, apart in old["alora_minus"].items()
+        if not {"alora", judge} & anew  # else one of the two was another when they were compared
+    }
     settings = now["settings"] if set(TRAINED) & set(now["judges"]) else before["settings"]
     return {"settings": settings, **{part: {**old[part], **now[part]} for part in old}}
 

@@ -228,6 +228,7 @@ def test_a_judge_that_is_not_run_again_is_kept_for_the_same_rows_only() -> None:
     assert joined(None, told("lora", 9)) == told("lora", 9)
     apart = {**told("alora", 9), "alora_minus": {"tfidf": {}, "lora": {}}}
     assert set(joined(apart, told("lora", 9))["alora_minus"]) == {"tfidf"}, "lora is another now"
+    assert not joined(apart, told("alora", 9))["alora_minus"], "the aLoRA is another now"
 
 
 def test_a_loss_that_is_not_finite_stops_the_lora(tiny: Engine, task: Task, tmp_path: Path) -> None:
