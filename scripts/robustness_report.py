@@ -57,7 +57,7 @@ _INTRODUCTION = """\
 How verdicts move when the text changes and the truth does not, on development rows. Written by \
 `scripts/robustness_report.py` from `{results}`; measured by
 
-    python scripts/robustness.py DATA {results}
+    python scripts/robustness.py DATA {results} --rows {rows} --seed {seed}
 
 where `DATA/NAME/dev.jsonl` are the files that the `scripts/*_data.py` write. Each change is tried \
 on at most {rows} rows that it applies to, labels and sources evenly, seed {seed}. The change of \
